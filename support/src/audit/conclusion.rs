@@ -1,0 +1,274 @@
+//! Thresholds and the verdict of the report (spec scoring.md §4).
+
+use serde::Serialize;
+
+use super::{
+    coverage::ToolCoverage,
+    join::RowVerdict,
+    measures::{Scores, count, executed, failing},
+    scoring::{Rate, Score},
+};
+use crate::{matrix::Priority, verdict::Status};
+
+/// A criterion and how far it is met.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Threshold {
+    /// The criterion.
+    pub criterion: &'static str,
+    /// Minimum, target and stretch, as the plan writes them.
+    pub bounds: [&'static str; 3],
+    /// What was measured, printed; none when it was not.
+    pub figure: Option<String>,
+    /// How far it is met.
+    pub level: Level,
+    /// What the figure rests on, or why there is none.
+    pub source: String,
+}
+
+/// How far a criterion is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Nobody knows; counts as below the minimum.
+    NotMeasured,
+    /// Below the minimum.
+    Below,
+    /// At least the minimum.
+    Minimum,
+    /// At least the target.
+    Target,
+    /// The best asked for.
+    Stretch,
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(match self {
+            Self::NotMeasured => "not measured",
+            Self::Below => "below minimum",
+            Self::Minimum => "minimum",
+            Self::Target => "target",
+            Self::Stretch => "stretch",
+        })
+    }
+}
+
+/// The verdict of the report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Conclusion {
+    /// PASS, CONDITIONAL_PASS or FAIL.
+    pub verdict: ReportVerdict,
+    /// Whether the system is ready for production use, and why.
+    pub sentence: String,
+}
+
+/// The three words of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ReportVerdict {
+    /// Everything that is asked for.
+    Pass,
+    /// Every minimum is met; the gaps are listed.
+    ConditionalPass,
+    /// Neither.
+    Fail,
+}
+
+impl std::fmt::Display for ReportVerdict {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(match self {
+            Self::Pass => "PASS",
+            Self::ConditionalPass => "CONDITIONAL_PASS",
+            Self::Fail => "FAIL",
+        })
+    }
+}
+
+const SYSTEM: ([&str; 3], [f64; 3]) = (["60", "80", "90"], [60.0, 80.0, 90.0]);
+const INTEGRATION: ([&str; 3], [f64; 3]) = (["50", "75", "90"], [50.0, 75.0, 90.0]);
+const AGGREGATE: ([&str; 3], [f64; 3]) = (["65", "80", "90"], [65.0, 80.0, 90.0]);
+
+/// The table of thresholds, in the order of the spec.
+pub(super) fn thresholds(scores: &Scores, rows: &[RowVerdict], coverage: &[ToolCoverage]) -> Vec<Threshold> {
+    let [build1, build2, build3] = &scores.builds;
+    let aggregate_measured = scores.builds.iter().chain([&scores.integration]).any(Score::is_measured);
+    vec![
+        score("Build 1 score", SYSTEM, build1.value, build1.is_measured(), "section 3"),
+        score("Build 2 score", SYSTEM, build2.value, build2.is_measured(), "section 3"),
+        score("Build 3 score", SYSTEM, build3.value, build3.is_measured(), "section 3"),
+        score(
+            "Integration score",
+            INTEGRATION,
+            scores.integration_capped,
+            scores.integration.is_measured(),
+            "section 4, capped",
+        ),
+        score("Aggregate score", AGGREGATE, scores.aggregate_capped, aggregate_measured, "section 1, capped"),
+        remaining(rows, Priority::P0),
+        remaining(rows, Priority::P1),
+        pass_rate(rows),
+        tool_coverage(coverage),
+        unmeasured(
+            "Contract compliance",
+            ["80 %", "95 %", "100 %"],
+            "contracts of Build 2 and Build 3 were not measured (section 3)",
+        ),
+        unmeasured("Fix convergence", ["0.70", "0.85", "0.95"], "no fix pass is in the bundle (section 5)"),
+    ]
+}
+
+fn score(
+    criterion: &'static str,
+    (bounds, limits): ([&'static str; 3], [f64; 3]),
+    value: f64,
+    is_measured: bool,
+    source: &'static str,
+) -> Threshold {
+    if !is_measured {
+        return unmeasured(criterion, bounds, "none of its terms was measured");
+    }
+    let level = level(limits.map(|limit| value >= limit));
+    Threshold { criterion, bounds, figure: Some(format!("{value:.2}")), level, source: source.to_owned() }
+}
+
+fn unmeasured(criterion: &'static str, bounds: [&'static str; 3], reason: &str) -> Threshold {
+    Threshold { criterion, bounds, figure: None, level: Level::NotMeasured, source: reason.to_owned() }
+}
+
+/// The level of a criterion from which of its three bounds are met.
+fn level(met: [bool; 3]) -> Level {
+    match met {
+        [true, true, true] => Level::Stretch,
+        [true, true, false] => Level::Target,
+        [true, false, _] => Level::Minimum,
+        [false, ..] => Level::Below,
+    }
+}
+
+/// Failing ids of a priority; a count of nothing executed would be no count.
+fn remaining(rows: &[RowVerdict], priority: Priority) -> Threshold {
+    let (criterion, bounds, limits) = match priority {
+        Priority::P0 => ("P0 remaining", ["0", "0", "0"], [0, 0, 0]),
+        Priority::P1 | Priority::P2 => ("P1 remaining", ["<= 3 with workarounds", "0", "0"], [3, 0, 0]),
+    };
+    if !rows.iter().any(executed) {
+        return unmeasured(criterion, bounds, "no id was executed");
+    }
+    let left = failing(rows, priority).count();
+    Threshold {
+        criterion,
+        bounds,
+        figure: Some(left.to_string()),
+        level: level(limits.map(|limit| left <= limit)),
+        source: "failing ids (appendix C); findings catalogue: not measured".into(),
+    }
+}
+
+fn pass_rate(rows: &[RowVerdict]) -> Threshold {
+    let passed = rows.iter().filter(|row| row.status == Status::Pass).count();
+    share("Test pass rate", ["85 %", "95 %", "100 %"], [0.85, 0.95, 1.0], passed, rows.len(), "ids (appendix C)")
+}
+
+fn tool_coverage(coverage: &[ToolCoverage]) -> Threshold {
+    const BOUNDS: [&str; 3] = ["90 %", "100 %", "100 % + errors"];
+    if coverage.iter().all(|tool| tool.sources.is_empty()) {
+        return unmeasured("MCP tool coverage", BOUNDS, "no call of a tool was recorded");
+    }
+    let passed = coverage.iter().filter(|tool| tool.valid.passed()).count();
+    let errors = coverage.iter().filter_map(|tool| tool.error).all(super::coverage::Tried::passed);
+    let source = "valid calls (interface matrix, section 4)";
+    let limits = [0.9, 1.0, if errors { 1.0 } else { f64::INFINITY }];
+    share("MCP tool coverage", BOUNDS, limits, passed, coverage.len(), source)
+}
+
+fn share(
+    criterion: &'static str,
+    bounds: [&'static str; 3],
+    limits: [f64; 3],
+    passed: usize,
+    total: usize,
+    source: &str,
+) -> Threshold {
+    match Rate::new(count(passed), count(total)) {
+        None => unmeasured(criterion, bounds, "there was nothing to count"),
+        Some(rate) => Threshold {
+            criterion,
+            bounds,
+            figure: Some(format!("{rate} ({:.2} %)", 100.0 * rate.share())),
+            level: level(limits.map(|limit| rate.share() >= limit)),
+            source: source.to_owned(),
+        },
+    }
+}
+
+/// The verdict from the thresholds, the ids and the number of problems of the bundle.
+pub(super) fn conclude(
+    scores: &Scores,
+    thresholds: &[Threshold],
+    rows: &[RowVerdict],
+    problems: usize,
+) -> Conclusion {
+    let against_conditional = against_conditional(thresholds, rows, problems);
+    let against_pass = against_pass(scores, rows);
+    let (verdict, sentence) = if !against_conditional.is_empty() {
+        (
+            ReportVerdict::Fail,
+            format!("The system is not shown to be ready for production use: {}.", against_conditional.join("; ")),
+        )
+    } else if !against_pass.is_empty() {
+        (
+            ReportVerdict::ConditionalPass,
+            format!("The system is ready for production use with the gaps listed: {}.", against_pass.join("; ")),
+        )
+    } else {
+        (
+            ReportVerdict::Pass,
+            "The system is ready for production use: every minimum is met and every P0 promise was kept.".into(),
+        )
+    };
+    Conclusion { verdict, sentence }
+}
+
+fn against_conditional(thresholds: &[Threshold], rows: &[RowVerdict], problems: usize) -> Vec<String> {
+    let mut against = Vec::new();
+    if problems > 0 {
+        against.push(format!("the bundle has {problems} integrity problems"));
+    }
+    let below = |level| {
+        let criteria: Vec<_> = thresholds.iter().filter(|row| row.level == level).map(|row| row.criterion).collect();
+        criteria.join(", ")
+    };
+    for (level, text) in [(Level::Below, "below the minimum"), (Level::NotMeasured, "not measured")] {
+        if thresholds.iter().any(|row| row.level == level) {
+            against.push(format!("{text}: {}", below(level)));
+        }
+    }
+    // A workaround stands in the findings catalogue, which no milestone has written yet.
+    let without_workaround: Vec<_> = failing(rows, Priority::P1).map(|row| row.row.id.to_string()).collect();
+    if !without_workaround.is_empty() {
+        against.push(format!("P1 without a recorded workaround: {}", without_workaround.join(", ")));
+    }
+    let broken = rows.iter().filter(|row| row.row.priority == Priority::P0);
+    let broken: Vec<_> =
+        broken.filter(|row| matches!(row.status, Status::Broken(_))).map(|row| row.row.id.to_string()).collect();
+    if !broken.is_empty() {
+        against.push(format!("P0 that the suite could not judge: {}", broken.join(", ")));
+    }
+    against
+}
+
+fn against_pass(scores: &Scores, rows: &[RowVerdict]) -> Vec<String> {
+    let mut against = Vec::new();
+    if scores.aggregate_capped < 80.0 {
+        against.push(format!("the aggregate is {:.2}", scores.aggregate_capped));
+    }
+    let unverified: Vec<_> = rows
+        .iter()
+        .filter(|row| row.row.priority == Priority::P0 && row.status != Status::Pass)
+        .map(|row| row.row.id.to_string())
+        .collect();
+    if !unverified.is_empty() {
+        against.push(format!("P0 not verified: {}", unverified.join(", ")));
+    }
+    against
+}

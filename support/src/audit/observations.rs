@@ -1,0 +1,80 @@
+//! What tests measured while they ran: tool calls and times, from the sealed records of this
+//! session.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    coverage::{self, ToolCall},
+    name::TestName,
+    problem::Problem,
+    testimony::Testimony,
+};
+use crate::{evidence::Record, matrix::Matrix, mcp::LatencySummary};
+
+/// The times of one tool or server, and the test that measured them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Timing {
+    /// The tool or server.
+    pub name: String,
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: LatencySummary,
+    /// The test.
+    pub source: String,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(super) struct Observations {
+    /// The calls that count for the interface matrix, each with its test.
+    pub(super) calls: Vec<(String, ToolCall)>,
+    pub(super) latency: Vec<Timing>,
+    pub(super) start_up: Vec<Timing>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Observations {
+    pub(super) fn gather(testimonies: &BTreeMap<TestName, Testimony>, session: &str, matrix: &Matrix) -> Self {
+        let mut all = Self::default();
+        for (name, testimony) in testimonies {
+            match testimony {
+                Testimony::Intact(record) if record.session == session => all.add(name, record, matrix),
+                Testimony::Intact(_) | Testimony::Spoilt(_) => (),
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, name: &TestName, record: &Record, matrix: &Matrix) {
+        let source = name.to_string();
+        let id = matrix.claimed_by(&name.test).map(|row| row.id.to_string());
+        if coverage::counts(&name.test, id.as_deref()) {
+            let calls: Vec<ToolCall> = self.read(record, coverage::OBSERVATION).unwrap_or_default();
+            self.calls.extend(calls.into_iter().map(|call| (source.clone(), call)));
+        }
+        let timings = |times: Option<BTreeMap<String, LatencySummary>>| {
+            let times = times.unwrap_or_default().into_iter();
+            times.map(|(name, figures)| Timing { name, figures, source: source.clone() }).collect::<Vec<_>>()
+        };
+        let latency = self.read(record, "latency");
+        self.latency.extend(timings(latency));
+        let start_up = self.read(record, "start_up");
+        self.start_up.extend(timings(start_up));
+    }
+
+    /// The observation `kind` of `record`; one of another shape is a problem.
+    fn read<T: DeserializeOwned>(&mut self, record: &Record, kind: &str) -> Option<T> {
+        let value = record.observations.get(kind)?;
+        T::deserialize(value)
+            .map_err(|error| {
+                let path = Record::path(std::path::Path::new(""), &record.binary, &record.test);
+                self.problems.push(Problem::Unreadable {
+                    path: path.to_string_lossy().into_owned(),
+                    reason: format!("the observation {kind:?}: {error}"),
+                });
+            })
+            .ok()
+    }
+}

@@ -1,0 +1,147 @@
+//! The `run4` command: a thin driver of nextest around the suite (DESIGN; README for use).
+
+mod bench;
+mod internal;
+mod names;
+mod nextest;
+mod preflight;
+mod select;
+mod verify;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use miette::Report;
+
+use crate::{audit, config::Run4Config, workspace};
+
+/// Exit codes (DESIGN "A verdict has five values").
+mod exit {
+    /// Something could not be verified: broken, untested, or nothing ran.
+    pub(super) const UNVERIFIED: u8 = 2;
+    /// The command line or the settings are wrong.
+    pub(super) const USAGE: u8 = 64;
+}
+
+#[derive(Parser)]
+#[command(
+    name = "cargo run4",
+    bin_name = "cargo run4",
+    version,
+    about = "Verify a Super Agent Team end to end and write SUPER_TEAM_AUDIT_REPORT.md",
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  cargo run4                  everything, ending with the report
+  cargo run4 m2               one milestone
+  cargo run4 B1-07 SC-07      two ids of the matrix
+  cargo run4 R4-M2-004        the tests of a requirement
+  cargo run4 --resume         go on after an interruption
+  cargo run4 audit            write the report of the last run again
+  RUN4_SUT_MANIFEST=my.toml cargo run4   another system
+
+Exit codes: 0 all verified, 1 a promise is broken, 2 something could not be verified, 64 bad usage."
+)]
+struct Cli {
+    #[command(flatten)]
+    verify: Verify,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What the main job verifies.
+#[derive(Args)]
+struct Verify {
+    /// Ids (B1-07), requirements (R4-M2-004) or milestones (m2); everything when none is given
+    selection: Vec<String>,
+    /// Go on with the last run at its first open milestone
+    #[arg(long, conflicts_with = "selection")]
+    resume: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check this machine, set up what is missing, and say what to do about the rest
+    Doctor,
+    /// Write the report of a run again from what it left
+    Audit {
+        /// The folder of the run
+        #[arg(long, value_name = "DIR", default_value = ".run4")]
+        bundle: PathBuf,
+    },
+    /// Measure the reference servers in release and print the figures
+    Bench,
+    /// For the suite's own processes
+    #[command(hide = true)]
+    Internal {
+        #[command(subcommand)]
+        command: internal::Internal,
+    },
+}
+
+/// The main function of the `run4` binary.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to stdout.
+            let code = if error.use_stderr() { exit::USAGE } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let outcome = match cli.command {
+        Some(Command::Internal { command }) => internal::run(command),
+        Some(Command::Audit { bundle }) => write_audit(&workspace::root().join(bundle)),
+        Some(Command::Doctor) => settings().and_then(|config| preflight::doctor(&config)),
+        Some(Command::Bench) => bench::in_release(),
+        None => settings().and_then(|config| verify::run(&config, &cli.verify.selection, cli.verify.resume)),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(Problem { report, code }) => {
+            eprintln!("{report:?}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why the command ends early, and with which code.
+struct Problem {
+    report: Report,
+    code: u8,
+}
+
+type Outcome = Result<u8, Problem>;
+
+impl Problem {
+    fn usage(error: impl Into<Report>) -> Self {
+        Self { report: error.into(), code: exit::USAGE }
+    }
+
+    fn unverified(error: impl Into<Report>) -> Self {
+        Self { report: error.into(), code: exit::UNVERIFIED }
+    }
+}
+
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Self {
+        Self::unverified(miette::miette!("{error}"))
+    }
+}
+
+fn settings() -> Result<Run4Config, Problem> {
+    Run4Config::load(&workspace::root()).map_err(Problem::usage)
+}
+
+/// The one runtime of this process (D-03).
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
+}
+
+fn write_audit(bundle: &std::path::Path) -> Outcome {
+    let result = audit::audit(bundle).map_err(|error| Problem::unverified(miette::miette!("{error}")))?;
+    let report = audit::write_report(&result, bundle)?;
+    verify::print_summary(&result, &report);
+    Ok(result.exit_code())
+}

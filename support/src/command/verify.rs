@@ -1,0 +1,245 @@
+//! The main job: preflight, the milestones in order with the state saved after each, the report.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    Outcome, Problem, block_on, exit, internal, nextest, preflight,
+    select::{self, Selection},
+};
+use crate::{
+    atomic,
+    audit::{self, Audit, Manifest, RunKind},
+    config::Run4Config,
+    evidence::Record,
+    matrix::{Matrix, requirements},
+    session::{Watch, start_supervisor},
+    state::{HealthResult, Loaded, Run4State},
+    toolbox,
+    verdict::Status,
+};
+
+/// What of the output folder belongs to one run (plan §7.4); the rest outlives runs.
+const BUNDLE: [&str; 11] = [
+    "RUN4_STATE.json",
+    "manifest.json",
+    "listing.json",
+    "junit",
+    "evidence",
+    "logs",
+    "m2_mcp_results.json",
+    "m4_builder_outputs",
+    "m5_fix_snapshots",
+    "audit.json",
+    "SUPER_TEAM_AUDIT_REPORT.md",
+];
+
+/// Runs the main job; gives the exit code of its verdict.
+pub(super) fn run(config: &Run4Config, words: &[String], resume: bool) -> Outcome {
+    let unreadable = |error: &dyn std::fmt::Display| Problem::unverified(miette::miette!("{error}"));
+    let matrix = Matrix::load().map_err(|error| unreadable(&error))?;
+    let requirements = requirements().map_err(|error| unreadable(&error))?;
+    let selection = Selection::parse(words, &matrix, &requirements).map_err(Problem::usage)?;
+
+    preflight::preflight()?;
+    eprintln!("building the suite and the system under test");
+    preflight::prepare_system(config)?;
+    eprintln!("checking the toolbox");
+    if let Err(error) = toolbox::ensure() {
+        eprintln!("warning: {error}; rows that need it are UNTESTABLE(toolbox)");
+    }
+
+    let bundle = &config.output_dir;
+    let mut state = begin(config, bundle, resume)?;
+    let session = state.run_id.to_string();
+    let watch = Watch { session: session.clone(), runner: std::process::id(), afterwards: Vec::new() };
+    start_supervisor(&watch, &bundle.join("logs/supervisor.log"))?;
+
+    let interrupted = block_on(milestones(bundle, &session, &selection, &mut state))??;
+    let mut manifest = Manifest::load(bundle).map_err(|error| unreadable(&error))?;
+    manifest.finish(bundle)?;
+    let result = audit::audit(bundle).map_err(|error| unreadable(&error))?;
+    let report = audit::write_report(&result, bundle)?;
+    state.audit_report_path = report.display().to_string();
+    save(&mut state, bundle)?;
+    print_summary(&result, &report);
+    if interrupted {
+        eprintln!("the run was interrupted; go on with `cargo run4 --resume`");
+        return Ok(exit::UNVERIFIED);
+    }
+    if words.is_empty() {
+        return Ok(result.exit_code());
+    }
+    let chosen = result.tests.iter().map(|test| &test.name).filter(|name| selection.covers(&name.binary, &name.test));
+    Ok(result.exit_code_of(&chosen.cloned().collect()))
+}
+
+/// The table at the end of a run: what is not PASS, the counts, and where the report is.
+pub(super) fn print_summary(result: &Audit, report: &Path) {
+    for row in result.rows.iter().filter(|row| !matches!(row.status, Status::Pass | Status::Untested(_))) {
+        println!("{:6} {:11} {}", row.row.id, row.status.word(), row.status.reason().unwrap_or_default());
+    }
+    for problem in &result.problems {
+        println!("bundle {problem}");
+    }
+    let counts = result.counts();
+    println!(
+        "\n{:>4} PASS  {:>4} FAIL  {:>4} BROKEN  {:>4} UNTESTABLE  {:>4} UNTESTED  of {} ids",
+        counts.pass,
+        counts.fail,
+        counts.broken,
+        counts.untestable,
+        counts.untested,
+        result.rows.len()
+    );
+    println!("{}", result.conclusion.sentence);
+    println!("report: {}", report.display());
+}
+
+/// The state to work on: a fresh one after the last run's bundle has been put away, or with
+/// `resume` the one the last run left.
+fn begin(config: &Run4Config, bundle: &Path, resume: bool) -> Result<Run4State, Problem> {
+    let loaded = Run4State::load(bundle).map_err(Problem::unverified)?;
+    if let Loaded::SetAside { kept_at, reason } = &loaded {
+        eprintln!("the state of the last run is unusable ({reason}); it is kept at {}", kept_at.display());
+    }
+    match loaded.state() {
+        Some(state) if resume => return Ok(state),
+        Some(state) => put_away(bundle, &state.run_id.to_string())?,
+        None if resume => {
+            return Err(Problem::usage(miette::miette!(
+                help = "start a run with `cargo run4`",
+                "there is no run to resume in {}",
+                bundle.display()
+            )));
+        }
+        None => put_away(bundle, "unknown")?,
+    }
+    let mut state = Run4State::new();
+    internal::begin_manifest(config, bundle, &state.run_id.to_string(), RunKind::Full)?;
+    save(&mut state, bundle)?;
+    Ok(state)
+}
+
+/// Moves what a run left to `history/<run>`.
+fn put_away(bundle: &Path, run: &str) -> std::io::Result<()> {
+    let left: Vec<_> = BUNDLE.iter().filter(|name| bundle.join(name).exists()).collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let place = bundle.join("history").join(run);
+    std::fs::create_dir_all(&place)?;
+    for name in left {
+        let target = place.join(name);
+        if target.is_dir() {
+            std::fs::remove_dir_all(&target)?;
+        }
+        std::fs::rename(bundle.join(name), target)?;
+    }
+    Ok(())
+}
+
+/// Runs the selected milestones in their order; tells whether a signal ended the run.
+async fn milestones(
+    bundle: &Path,
+    session: &str,
+    selection: &Selection,
+    state: &mut Run4State,
+) -> Result<bool, Problem> {
+    let present = list(bundle).await?;
+    for milestone in select::milestones() {
+        let Some(filter) = selection.filter(milestone, &present) else { continue };
+        if state.completed_milestones.contains(&milestone) {
+            continue;
+        }
+        state.begin(milestone, "tests");
+        save(state, bundle)?;
+        let ended = nextest::run(&format!("M{milestone}"), &filter, bundle, session).await?;
+        if ended.code.is_some() {
+            nextest::keep_junit(bundle, "", nextest::PROFILE, Some(milestone), Some(&ended))?;
+        }
+        if milestone == 2 {
+            keep_mcp_results(bundle, state)?;
+        }
+        if ended.ran_to_the_end() {
+            let (passed, failed) = ended.counts;
+            eprintln!("  M{milestone}  {passed} passed, {failed} not, {:.1} s", ended.seconds);
+            state.current_phase = "done".into();
+            state.complete(milestone);
+        } else if let Some(signal) = ended.interrupted {
+            state.interrupt(signal);
+        } else {
+            state.fail(format!("nextest ended with {:?}", ended.code));
+        }
+        save(state, bundle)?;
+        if ended.interrupted.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Writes the list of all tests into the bundle: what must appear in JUnit. Gives the test
+/// binaries that exist.
+async fn list(bundle: &Path) -> Result<BTreeSet<String>, Problem> {
+    let output = nextest::command(&["list", "--profile", nextest::PROFILE, "--message-format", "json"])
+        .args(["--package", "run4"])
+        .output()
+        .await?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(Problem::unverified(miette::miette!("the tests cannot be listed:\n{text}")));
+    }
+    atomic::write(&bundle.join("listing.json"), &output.stdout)?;
+    let listing: Value = serde_json::from_slice(&output.stdout).map_err(std::io::Error::other)?;
+    let suites = listing["rust-suites"].as_object().into_iter().flatten();
+    Ok(suites.filter_map(|(_, suite)| suite["binary-name"].as_str().map(str::to_owned)).collect())
+}
+
+/// Gathers what M2 measured: `m2_mcp_results.json` (plan §7.4) and the state's M2 fields.
+fn keep_mcp_results(bundle: &Path, state: &mut Run4State) -> std::io::Result<()> {
+    let mut tools: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let mut results = serde_json::Map::new();
+    for record in records(&bundle.join("evidence/m2_mcp_wiring"))? {
+        let calls = record.observations.get("tool_calls").and_then(Value::as_array);
+        for call in calls.into_iter().flatten() {
+            tools.entry(call["tool"].as_str().unwrap_or_default().to_owned()).or_default().push(call.clone());
+        }
+        for name in ["latency", "start_up", "mcp_health"] {
+            if let Some(value) = record.observations.get(name) {
+                results.insert(name.to_owned(), value.clone());
+            }
+        }
+    }
+    if let Some(health) = results.get("mcp_health") {
+        state.mcp_health = serde_json::from_value::<BTreeMap<String, HealthResult>>(health.clone())?;
+    }
+    state.mcp_tool_results = tools
+        .iter()
+        .map(|(tool, calls)| {
+            let passed = calls.iter().all(|call| call["passed"] == true);
+            (tool.clone(), serde_json::Map::from_iter([("passed".to_owned(), json!(passed)), ("calls".to_owned(), json!(calls.len()))]))
+        })
+        .collect();
+    results.insert("tool_calls".into(), json!(tools));
+    atomic::write_json(&bundle.join("m2_mcp_results.json"), &results)
+}
+
+/// The evidence records in `folder`; none when it is not there.
+fn records(folder: &Path) -> std::io::Result<Vec<Record>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<PathBuf>>>()?;
+    paths.sort();
+    paths.iter().map(|path| Ok(serde_json::from_slice(&std::fs::read(path)?)?)).collect()
+}
+
+fn save(state: &mut Run4State, bundle: &Path) -> Result<(), Problem> {
+    state.save(bundle).map_err(Problem::unverified)
+}

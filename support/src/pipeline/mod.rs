@@ -1,0 +1,3 @@
+//! Drives the orchestrator and reads what it and the builders leave.
+
+pub mod builder_state;

@@ -1,0 +1,58 @@
+//! What lives as long as a run and is shared by all its test processes.
+//!
+//! A *session* is one `cargo run4`, or one `cargo nextest run`. A [`shared`] value is computed
+//! by the first test that asks and read by the others. A long-lived process belongs to the
+//! [`Supervisor`], which outlives every test and ends with the run, however the run ends.
+
+mod client;
+mod supervise;
+mod sweep;
+
+use std::{fs::File, path::PathBuf};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use client::{Service, Supervisor};
+pub use supervise::{Watch, start_supervisor, supervise};
+pub use sweep::{marked_processes, sweep};
+
+use crate::{atomic, verdict::{Failure, Status}, workspace};
+
+/// The folder of this session's shared values.
+fn folder() -> PathBuf {
+    workspace::output().join("session").join(workspace::session_id())
+}
+
+/// The shared value `name`: computed by `make` in the first test process that asks, and
+/// read by every other. A failure is shared too, so that it costs its time only once.
+///
+/// # Errors
+/// What `make` returned, in whichever process it ran; BROKEN when the value cannot be stored.
+pub async fn shared<T, F>(name: &str, make: impl FnOnce() -> F) -> Result<T, Failure>
+where
+    T: Serialize + DeserializeOwned,
+    F: Future<Output = Result<T, Failure>>,
+{
+    #[derive(Serialize, Deserialize)]
+    enum Stored<T> {
+        Value(T),
+        Failure(Status),
+    }
+    let value_path = folder().join(format!("{name}.json"));
+    std::fs::create_dir_all(folder())?;
+    let lock = File::options().create(true).append(true).open(folder().join(format!("{name}.lock")))?;
+    // The kernel releases the lock when its holder dies, so a killed test blocks nobody.
+    lock.lock()?;
+    if let Ok(text) = std::fs::read(&value_path) {
+        return match serde_json::from_slice(&text)? {
+            Stored::Value(value) => Ok(value),
+            Stored::Failure(status) => Err(Failure::shared(status)),
+        };
+    }
+    let outcome = make().await;
+    match &outcome {
+        Ok(value) => atomic::write_json(&value_path, &Stored::Value(value))?,
+        Err(failure) => atomic::write_json(&value_path, &Stored::<T>::Failure(failure.status().clone()))?,
+    }
+    outcome
+}

@@ -1,0 +1,3 @@
+//! The services of a run.
+
+pub mod health;

@@ -1,0 +1,9 @@
+//! The system under test: profiles of commands, and their processes (spec README §4).
+
+mod ports;
+mod process;
+mod profile;
+
+pub use ports::Port;
+pub use process::{Process, SpawnError, kill_group};
+pub use profile::{Command, Key, Manifest, Place, Profile, ProfileError};
