@@ -96,12 +96,7 @@ impl Manifest {
     ///
     /// # Errors
     /// When the matrix cannot be read.
-    pub fn begin(
-        session: &str,
-        kind: RunKind,
-        system: &SystemInfo,
-        substrate: Substrate,
-    ) -> Result<Self, AuditError> {
+    pub fn begin(session: &str, kind: RunKind, system: &SystemInfo, substrate: Substrate) -> Result<Self, AuditError> {
         let matrix = Matrix::load().map_err(AuditError::promise)?;
         Ok(Self::promising(matrix.digest(), session, kind, system.clone(), substrate))
     }
@@ -272,14 +267,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case::untouched(&|_| (), None)]
-    #[case::altered(&|path| fs::write(path, "{ }").expect("written"), Some("altered: "))]
-    #[case::missing(&|path| fs::remove_file(path).expect("removed"), Some("missing: "))]
-    fn a_changed_file_is_named(
-        sealed: (TempDir, Manifest),
-        #[case] change: &dyn Fn(&Path),
-        #[case] problem: Option<&str>,
-    ) {
+    #[case::untouched(|_: &Path| (), None)]
+    #[case::altered(|path: &Path| fs::write(path, "{ }").expect("written"), Some("altered: "))]
+    #[case::missing(|path: &Path| fs::remove_file(path).expect("removed"), Some("missing: "))]
+    fn a_changed_file_is_named(sealed: (TempDir, Manifest), #[case] change: fn(&Path), #[case] problem: Option<&str>) {
         let (bundle, manifest) = sealed;
         change(&bundle.path().join(RECORD));
         let found = manifest.read(bundle.path(), RECORD).err().map(|problem| problem.to_string());

@@ -155,11 +155,14 @@ fn remaining(rows: &[RowVerdict], priority: Priority) -> Threshold {
         return unmeasured(criterion, bounds, "no id was executed");
     }
     let left = failing(rows, priority).count();
+    let unverified = rows.iter().filter(|row| row.row.priority == priority && !executed(row)).count();
+    let level = level(limits.map(|limit| left <= limit));
     Threshold {
         criterion,
         bounds,
-        figure: Some(left.to_string()),
-        level: level(limits.map(|limit| left <= limit)),
+        figure: Some(format!("{left}, with {unverified} ids not verified")),
+        // Behind an id that nobody judged there may be another one.
+        level: if unverified == 0 { level } else { level.min(Level::Minimum) },
         source: "failing ids (appendix C); findings catalogue: not measured".into(),
     }
 }
@@ -202,12 +205,7 @@ fn share(
 }
 
 /// The verdict from the thresholds, the ids and the number of problems of the bundle.
-pub(super) fn conclude(
-    scores: &Scores,
-    thresholds: &[Threshold],
-    rows: &[RowVerdict],
-    problems: usize,
-) -> Conclusion {
+pub(super) fn conclude(scores: &Scores, thresholds: &[Threshold], rows: &[RowVerdict], problems: usize) -> Conclusion {
     let against_conditional = against_conditional(thresholds, rows, problems);
     let against_pass = against_pass(scores, rows);
     let (verdict, sentence) = if !against_conditional.is_empty() {
@@ -232,7 +230,7 @@ pub(super) fn conclude(
 fn against_conditional(thresholds: &[Threshold], rows: &[RowVerdict], problems: usize) -> Vec<String> {
     let mut against = Vec::new();
     if problems > 0 {
-        against.push(format!("the bundle has {problems} integrity problems"));
+        against.push(format!("integrity problems of the bundle: {problems}"));
     }
     let below = |level| {
         let criteria: Vec<_> = thresholds.iter().filter(|row| row.level == level).map(|row| row.criterion).collect();
@@ -272,3 +270,7 @@ fn against_pass(scores: &Scores, rows: &[RowVerdict]) -> Vec<String> {
     }
     against
 }
+
+#[cfg(test)]
+#[path = "conclusion_tests.rs"]
+mod tests;

@@ -109,9 +109,8 @@ pub(super) fn matrix(tools: &[ToolPromise], calls: &[(String, ToolCall)]) -> Vec
 fn row(promise: &ToolPromise, calls: &[(String, ToolCall)]) -> ToolCoverage {
     use CallCondition::{Absent, Invalid, RequiredOnly, Valid};
     let own = || calls.iter().filter(|(_, call)| call.tool == promise.tool);
-    let passed = |condition| {
-        Tried::all(own().filter(move |(_, call)| call.condition == condition).map(|(_, call)| call.passed))
-    };
+    let passed =
+        |condition| Tried::all(own().filter(move |(_, call)| call.condition == condition).map(|(_, call)| call.passed));
     let answered = own().filter(|(_, call)| matches!(call.condition, Valid | RequiredOnly | Absent));
     let valid = passed(Valid);
     let parseable = Tried::all(answered.map(|(_, call)| call.parseable));
@@ -161,15 +160,12 @@ mod tests {
     #[case::only_errors(vec![call(Invalid, true, true)], true, Colour::Red)]
     #[case::only_required(vec![call(RequiredOnly, true, true), call(Invalid, true, true)], true, Colour::Red)]
     #[case::one_of_two_fails(vec![call(Valid, true, true), call(Valid, true, false)], true, Colour::Red)]
+    #[case::the_first_of_two_fails(vec![call(Valid, true, false), call(Valid, true, true)], true, Colour::Red)]
     #[case::not_parseable(vec![call(Valid, false, true), call(Invalid, true, true)], true, Colour::Red)]
     #[case::absent_not_parseable(
         vec![call(Valid, true, true), call(Absent, false, true), call(Invalid, true, true)], true, Colour::Red)]
     #[case::a_wrong_name_is_no_call(vec![call(Unknown, true, true)], true, Colour::Red)]
-    fn a_tool_has_a_colour(
-        #[case] calls: Vec<(String, ToolCall)>,
-        #[case] parameters: bool,
-        #[case] colour: Colour,
-    ) {
+    fn a_tool_has_a_colour(#[case] calls: Vec<(String, ToolCall)>, #[case] parameters: bool, #[case] colour: Colour) {
         assert_eq!(matrix(&[promise(parameters)], &calls)[0].colour, colour);
     }
 

@@ -22,6 +22,8 @@ pub struct Flow {
     pub key: String,
     /// What it is.
     pub title: String,
+    /// From where to where it leads, or how it comes about; empty for a requirement.
+    pub situation: String,
     /// What is expected; empty for a requirement.
     pub expected: String,
     /// GREEN: all of its proofs passed. YELLOW: some passed, none failed. RED: one failed, or
@@ -115,6 +117,7 @@ impl<'a> Proofs<'a> {
         Flow {
             key: promise.key.clone(),
             title: promise.title.clone(),
+            situation: situation(promise),
             expected: promise.expected.clone(),
             colour: colour(&proofs),
             tested: !proofs.is_empty() && proofs.iter().all(judged),
@@ -144,6 +147,10 @@ impl<'a> Proofs<'a> {
             needs_docker: false,
         }
     }
+}
+
+fn situation(promise: &FlowPromise) -> String {
+    if promise.from.is_empty() { promise.situation.clone() } else { format!("{} → {}", promise.from, promise.to) }
 }
 
 /// A part that nothing proves keeps the whole from being proved.

@@ -25,7 +25,6 @@ struct Suite {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Case {
-    ignored: bool,
     filter_match: FilterMatch,
 }
 
@@ -42,7 +41,7 @@ impl Listing {
         let file: File = serde_json::from_slice(text)?;
         let tests = file.rust_suites.iter().flat_map(|(binary, suite)| {
             suite.testcases.iter().map(move |(test, case)| {
-                let selected = !case.ignored && matches!(case.filter_match, FilterMatch::Matches);
+                let selected = matches!(case.filter_match, FilterMatch::Matches);
                 (TestName::of_runner(binary, test), selected)
             })
         });

@@ -4,13 +4,11 @@
 use serde::Serialize;
 
 use super::{
-    coverage::{ToolCoverage, Tried},
     colour::Colour,
+    coverage::{ToolCoverage, Tried},
     flows::Flows,
     join::RowVerdict,
-    scoring::{
-        IntegrationTerms, Rate, Score, SystemTerms, Term, aggregate, capped, integration_score, system_score,
-    },
+    scoring::{IntegrationTerms, Rate, Score, SystemTerms, Term, aggregate, capped, integration_score, system_score},
 };
 use crate::{
     config::Substrate,
@@ -128,7 +126,8 @@ impl Measures<'_> {
         let cross = self.rows.iter().filter(|row| row.row.id.to_string().starts_with("X-"));
         let open = cross.filter(|row| row.status != Status::Pass).count();
         let misfits = self.coverage.iter().filter(|tool| tool.parseable == Tried::Failed).count();
-        let source = format!("{open} X ids without a pass (appendix C), {misfits} tools off their schema (interface matrix)");
+        let source =
+            format!("{open} X ids without a pass (appendix C), {misfits} tools off their schema (interface matrix)");
         Term::measured(count(open + misfits), source)
     }
 }

@@ -17,7 +17,14 @@ fn terms(
     health: Option<Term<Rate>>,
     artifacts: Term<Rate>,
 ) -> SystemTerms {
-    SystemTerms { requirements, tests, contracts, violation_density: Term::measured(density, "test"), health, artifacts }
+    SystemTerms {
+        requirements,
+        tests,
+        contracts,
+        violation_density: Term::measured(density, "test"),
+        health,
+        artifacts,
+    }
 }
 
 fn close(seen: f64, promised: f64) -> bool {

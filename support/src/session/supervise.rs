@@ -55,7 +55,7 @@ pub fn start_supervisor(watch: &Watch, log: &Path) -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
     }
     let file = File::options().create(true).append(true).open(log)?;
-    let mut command = std::process::Command::new(std::env::current_exe()?);
+    let mut command = std::process::Command::new(workspace::run4_program());
     command
         .args(["internal", "supervise", &watch.session, &watch.runner.to_string()])
         .args(&watch.afterwards)
@@ -130,7 +130,7 @@ fn finish(watch: &Watch) -> io::Result<()> {
     if watch.afterwards.is_empty() {
         return Ok(());
     }
-    let status = std::process::Command::new(std::env::current_exe()?)
+    let status = std::process::Command::new(workspace::run4_program())
         .args(&watch.afterwards)
         .stdin(Stdio::null())
         .status()?;

@@ -1,0 +1,87 @@
+use rstest::rstest;
+
+use super::*;
+use crate::audit::{Audit, sample::Bundle};
+
+#[rstest]
+#[case::nothing([false, false, false], Level::Below)]
+#[case::minimum([true, false, false], Level::Minimum)]
+#[case::target([true, true, false], Level::Target)]
+#[case::stretch([true, true, true], Level::Stretch)]
+fn a_level_is_reached_step_by_step(#[case] met: [bool; 3], #[case] expected: Level) {
+    assert_eq!(level(met), expected);
+}
+
+#[rstest]
+#[case::reachable(50, Level::Minimum)]
+#[case::not_reached(49, Level::Below)]
+#[case::all(58, Level::Stretch)]
+fn eighty_five_percent_of_58_are_50(#[case] passed: usize, #[case] expected: Level) {
+    let row = share("Test pass rate", ["85 %", "95 %", "100 %"], [0.85, 0.95, 1.0], passed, 58, "");
+    assert_eq!(row.level, expected);
+}
+
+/// An audit in which everything that can be said is good.
+fn best() -> (Audit, Vec<Threshold>) {
+    let mut audit = Bundle::green().passed("x_01_y").passed("sc_02_app_deployment").seal().audit();
+    audit.rows.iter_mut().for_each(|row| row.status = Status::Pass);
+    audit.scores.aggregate_capped = 90.0;
+    let mut thresholds = audit.thresholds.clone();
+    thresholds.iter_mut().for_each(|row| row.level = Level::Stretch);
+    (audit, thresholds)
+}
+
+fn verdict(audit: &Audit, thresholds: &[Threshold], problems: usize) -> ReportVerdict {
+    conclude(&audit.scores, thresholds, &audit.rows, problems).verdict
+}
+
+#[test]
+fn everything_good_passes() {
+    let (audit, thresholds) = best();
+    assert_eq!(verdict(&audit, &thresholds, 0), ReportVerdict::Pass);
+}
+
+#[test]
+fn a_problem_of_the_bundle_fails() {
+    let (audit, thresholds) = best();
+    assert_eq!(verdict(&audit, &thresholds, 1), ReportVerdict::Fail);
+}
+
+#[rstest]
+#[case::below_minimum(Level::Below)]
+#[case::not_measured(Level::NotMeasured)]
+fn a_missed_minimum_fails(#[case] level: Level) {
+    let (audit, mut thresholds) = best();
+    thresholds[0].level = level;
+    assert_eq!(verdict(&audit, &thresholds, 0), ReportVerdict::Fail);
+}
+
+#[rstest]
+#[case::p1_fails("B1-19", Status::Fail("x".into()), ReportVerdict::Fail)]
+#[case::p0_broken("B1-07", Status::Broken("x".into()), ReportVerdict::Fail)]
+#[case::p0_untestable("SC-02", Status::Untestable("docker".into()), ReportVerdict::ConditionalPass)]
+#[case::p0_untested("X-01", Status::Untested("x".into()), ReportVerdict::ConditionalPass)]
+fn one_id_is_enough(#[case] id: &str, #[case] status: Status, #[case] expected: ReportVerdict) {
+    let (mut audit, thresholds) = best();
+    set(&mut audit, id, status);
+    assert_eq!(verdict(&audit, &thresholds, 0), expected);
+}
+
+#[test]
+fn a_low_aggregate_is_conditional() {
+    let (mut audit, thresholds) = best();
+    audit.scores.aggregate_capped = 79.9;
+    assert_eq!(verdict(&audit, &thresholds, 0), ReportVerdict::ConditionalPass);
+}
+
+fn set(audit: &mut Audit, id: &str, status: Status) {
+    let row = audit.rows.iter_mut().find(|row| row.row.id.to_string() == id).expect("in the sample");
+    row.status = status;
+}
+
+#[test]
+fn an_unverified_p0_keeps_the_count_from_its_target() {
+    let audit = Bundle::green().seal().audit();
+    let row = audit.thresholds.iter().find(|row| row.criterion == "P0 remaining").expect("a criterion");
+    assert_eq!((row.figure.as_deref(), row.level), (Some("0, with 2 ids not verified"), Level::Minimum));
+}

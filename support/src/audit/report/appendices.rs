@@ -1,0 +1,121 @@
+//! Section 7: every id, every other test of a requirement, and the cost.
+
+use serde::Serialize;
+
+use super::{
+    summary::fix_passes,
+    table::{NOT_MEASURED, code, seconds, span, table, text, word},
+};
+use crate::{
+    audit::{Audit, RowVerdict, TestVerdict},
+    verdict::Status,
+};
+
+/// The plan's estimates in US dollars, least and most, by milestone (R4-M6-009, D-50).
+const ESTIMATES: [(&str, u32, u32); 6] = [
+    ("M1: Infrastructure", 2, 5),
+    ("M2: B1->B2 Wiring", 3, 8),
+    ("M3: B2->B3 Wiring", 3, 8),
+    ("M4: E2E Pipeline", 15, 25),
+    ("M5: Fix Passes", 10, 15),
+    ("M6: Audit", 3, 5),
+];
+
+/// Section 7.
+#[derive(Serialize)]
+pub(super) struct Appendices {
+    findings: String,
+    ids: String,
+    extra_tests: String,
+    unit_tests: String,
+    cost: String,
+}
+
+pub(super) fn section(audit: &Audit, base: &str) -> Appendices {
+    let extra = |test: &&TestVerdict| test.id.is_none() && test.name.needs_evidence(false);
+    let plain = || audit.tests.iter().filter(|test| test.id.is_none() && !test.name.needs_evidence(false));
+    Appendices {
+        findings: fix_passes(&audit.manifest),
+        ids: table(
+            ["Id", "Status", "Priority", "Tests", "Duration", "Reason", "Evidence"],
+            audit.rows.iter().map(|row| id(row, audit, base)),
+        ),
+        extra_tests: table(
+            ["Test", "Status", "Duration", "Reason", "Evidence"],
+            audit.tests.iter().filter(extra).map(|test| {
+                [
+                    code(&test.name.to_string()),
+                    word(&test.status, audit.manifest.substrate),
+                    seconds(test.seconds),
+                    reason(&test.status, test.note.as_deref()),
+                    links([test].into_iter(), base),
+                ]
+            }),
+        ),
+        unit_tests: format!(
+            "{} of {} passed (result files of section 2)",
+            plain().filter(|test| test.status == Status::Pass).count(),
+            plain().count()
+        ),
+        cost: cost(audit),
+    }
+}
+
+fn id(row: &RowVerdict, audit: &Audit, base: &str) -> [String; 7] {
+    let tests = || audit.tests.iter().filter(|test| test.id.as_ref() == Some(&row.row.id));
+    let passed = tests().filter(|test| test.status == Status::Pass).count();
+    let note = tests().filter(|test| test.status == row.status).find_map(|test| test.note.as_deref());
+    [
+        row.row.id.to_string(),
+        word(&row.status, audit.manifest.substrate),
+        format!("{:?}", row.row.priority),
+        format!("{passed} of {} passed", tests().count()),
+        seconds(row.seconds),
+        reason(&row.status, note),
+        links(tests(), base),
+    ]
+}
+
+/// The reason of a verdict, and the runner's words where they add to it.
+fn reason(status: &Status, note: Option<&str>) -> String {
+    let reason = status.reason().unwrap_or_default();
+    match note {
+        Some(note) if !note.contains(reason) || reason.is_empty() => text(&format!("{reason} (runner: {note})")),
+        _ => text(reason),
+    }
+}
+
+fn links<'a>(tests: impl Iterator<Item = &'a TestVerdict>, base: &str) -> String {
+    let files: Vec<_> = tests.filter_map(|test| test.evidence.as_deref()).collect();
+    match files.as_slice() {
+        [] => "none".to_owned(),
+        [file] => format!("[record]({})", target(base, file)),
+        many => {
+            let numbered = many.iter().enumerate();
+            numbered
+                .map(|(index, file)| format!("[{}]({})", index + 1, target(base, file)))
+                .collect::<Vec<_>>()
+                .join(" ")
+        }
+    }
+}
+
+/// A link target that Markdown cannot misread.
+fn target(base: &str, file: &str) -> String {
+    format!("<{base}{}>", file.replace(['<', '>'], "").replace('|', "\\|"))
+}
+
+fn cost(audit: &Audit) -> String {
+    let duration = |milestone: usize| {
+        let runs = audit.manifest.runs.iter().filter(|run| run.milestone.map(usize::from) == Some(milestone));
+        runs.map(|run| run.seconds).reduce(|sum, seconds| sum + seconds)
+    };
+    let shown = |seconds: Option<f64>| seconds.map_or_else(|| NOT_MEASURED.to_owned(), span);
+    let rows = ESTIMATES.iter().enumerate().map(|(index, (name, least, most))| {
+        [(*name).to_owned(), NOT_MEASURED.to_owned(), format!("{least}-{most} USD"), shown(duration(index + 1))]
+    });
+    let (least, most) = ESTIMATES.iter().fold((0, 0), |(low, high), (_, least, most)| (low + least, high + most));
+    let total = (1..=ESTIMATES.len()).filter_map(duration).reduce(|sum, seconds| sum + seconds);
+    let total = ["**Total**".to_owned(), NOT_MEASURED.to_owned(), format!("{least}-{most} USD"), shown(total)];
+    table(["Phase", "Cost", "Estimate of the plan", "Duration (`manifest.json`)"], rows.chain([total]))
+}

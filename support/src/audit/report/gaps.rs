@@ -1,0 +1,132 @@
+//! Section 6: what is not known, and why. The integrity of the bundle comes first.
+
+use serde::Serialize;
+
+use super::{
+    integration::proofs,
+    summary::SYSTEMS,
+    table::{NOT_MEASURED, code, table, text},
+};
+use crate::{
+    audit::{Audit, Colour},
+    config::Substrate,
+    verdict::Status,
+};
+
+/// Section 6.
+#[derive(Serialize)]
+pub(super) struct Gaps {
+    problems: Vec<String>,
+    unverified: String,
+    other_tests: String,
+    requirements: String,
+    requirement_totals: String,
+    corners: Vec<String>,
+    limitations: Vec<String>,
+    follow_up: Vec<String>,
+}
+
+pub(super) fn section(audit: &Audit) -> Gaps {
+    let of = |colour| audit.requirements.iter().filter(|row| row.colour == colour).count();
+    let corners = audit.flows.dark_corners.iter().filter(|corner| !corner.tested);
+    Gaps {
+        problems: audit.problems.iter().map(|problem| text(&problem.to_string())).collect(),
+        unverified: unverified(audit),
+        other_tests: other_tests(audit),
+        requirements: requirements(audit),
+        requirement_totals: format!(
+            "{} GREEN, {} YELLOW, {} RED of {} requirements",
+            of(Colour::Green),
+            of(Colour::Yellow),
+            of(Colour::Red),
+            audit.requirements.len()
+        ),
+        corners: corners
+            .map(|corner| format!("{}. {} ({})", corner.key, text(&corner.title), proofs(corner)))
+            .collect(),
+        limitations: limitations(audit),
+        follow_up: follow_up(audit),
+    }
+}
+
+fn is_unverified(status: &Status) -> bool {
+    !matches!(status, Status::Pass | Status::Fail(_))
+}
+
+fn unverified(audit: &Audit) -> String {
+    table(
+        ["Id", "Priority", "Milestone", "Status", "Reason"],
+        audit.rows.iter().filter(|row| is_unverified(&row.status)).map(|row| {
+            [
+                row.row.id.to_string(),
+                format!("{:?}", row.row.priority),
+                format!("M{}", row.row.milestone),
+                row.status.word().to_owned(),
+                text(row.status.reason().unwrap_or_default()),
+            ]
+        }),
+    )
+}
+
+/// Tests of no id that did not pass.
+fn other_tests(audit: &Audit) -> String {
+    let tests = audit.tests.iter().filter(|test| test.id.is_none() && test.status != Status::Pass);
+    table(
+        ["Test", "Status", "Reason"],
+        tests.map(|test| {
+            let reason = text(test.status.reason().unwrap_or_default());
+            [code(&test.name.to_string()), test.status.word().to_owned(), reason]
+        }),
+    )
+}
+
+fn requirements(audit: &Audit) -> String {
+    table(
+        ["Requirement", "What it asks for", "Status", "Verification", "Tests"],
+        audit.requirements.iter().map(|row| {
+            let verification = if row.colour == Colour::Green { "Verified" } else { "Gap" };
+            [row.key.clone(), text(&row.title), row.colour.to_string(), verification.to_owned(), proofs(row)]
+        }),
+    )
+}
+
+fn limitations(audit: &Audit) -> Vec<String> {
+    let mut known = Vec::new();
+    if audit.manifest.substrate == Substrate::Process {
+        known.push("Container packaging was not tested: services ran as processes of one machine.".to_owned());
+    }
+    if !audit.listed {
+        known.push("There is no listing of the tests, so one that vanished is noticed by its id only.".to_owned());
+    }
+    if audit.manifest.finished_at.is_none() {
+        known.push("The end of the session was not recorded; it may have been cut short.".to_owned());
+    }
+    for (system, score) in SYSTEMS.iter().zip(audit.scores.builds.iter().chain([&audit.scores.integration])) {
+        let missing = score.lines.iter().filter(|line| line.points.is_some() && line.figure.is_none());
+        known.extend(missing.map(|line| format!("{system}, {}: {NOT_MEASURED} ({}).", line.category, line.source)));
+    }
+    known.push(format!("Findings catalogue, fix passes and cost: {NOT_MEASURED}."));
+    known.push("That this audit notices a deliberate regression is proved by its own tests only.".to_owned());
+    known
+}
+
+/// What to do about each kind of gap, worst first.
+fn follow_up(audit: &Audit) -> Vec<String> {
+    type Kind = fn(&Status) -> bool;
+    let ids = |kind: Kind| {
+        let rows = audit.rows.iter().filter(|row| kind(&row.status));
+        rows.map(|row| row.row.id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let kinds: [(Kind, &str); 4] = [
+        (|status| matches!(status, Status::Fail(_)), "Repair the system, then run again"),
+        (|status| matches!(status, Status::Broken(_)), "Repair the suite or the machine, then run again"),
+        (|status| matches!(status, Status::Untestable(_)), "Provide what is missing (see the reasons above) for"),
+        (|status| matches!(status, Status::Untested(_)), "Run, or write the tests of"),
+    ];
+    let mut todo: Vec<_> =
+        kinds.into_iter().map(|(kind, text)| (ids(kind), text)).filter(|(ids, _)| !ids.is_empty()).collect();
+    if !audit.problems.is_empty() {
+        todo.insert(0, ("see the problems above".to_owned(), "Run everything anew; this bundle cannot be trusted"));
+    }
+    todo.into_iter().map(|(ids, text)| format!("{text}: {ids}.")).collect()
+}

@@ -1,0 +1,109 @@
+//! SUPER_TEAM_AUDIT_REPORT.md and audit.json (R4-M6-004, spec scoring.md §11). Tables are made
+//! here; the order of the sections and the prose between stand in `report.md.jinja`.
+
+mod appendices;
+mod gaps;
+mod integration;
+mod summary;
+mod systems;
+mod table;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
+use serde::Serialize;
+
+use super::{Audit, ReportVerdict, TestName};
+use crate::{atomic, verdict::Status, workspace};
+
+/// The name of the report.
+pub const FILE_NAME: &str = "SUPER_TEAM_AUDIT_REPORT.md";
+
+/// The name of the audit as data.
+const DATA_FILE_NAME: &str = "audit.json";
+
+/// The orchestrator's folder, where a copy of a full run's report belongs (D-04).
+const ORCHESTRATOR_FOLDER: &str = ".super-orchestrator";
+
+const TEMPLATE: &str = include_str!("../report.md.jinja");
+
+/// Writes the report and the audit as data into `bundle`; for the bundle of a full run also
+/// a copy of the report to `.super-orchestrator/`. Gives the report's path.
+///
+/// # Errors
+/// When the audit contradicts itself, so that no report may be written, or the file system's own.
+pub fn write_report(audit: &Audit, bundle: &Path) -> io::Result<PathBuf> {
+    write_below(audit, bundle, &workspace::root())
+}
+
+pub(super) fn write_below(audit: &Audit, bundle: &Path, root: &Path) -> io::Result<PathBuf> {
+    let path = bundle.join(FILE_NAME);
+    let text = render(audit, "")?;
+    atomic::write_json(&bundle.join(DATA_FILE_NAME), audit)?;
+    atomic::write(&path, text)?;
+    let output = root.join(".run4");
+    if output.canonicalize().ok().is_some_and(|output| bundle.canonicalize().ok() == Some(output)) {
+        let copy = root.join(ORCHESTRATOR_FOLDER).join(FILE_NAME);
+        atomic::write(&copy, render(audit, "../.run4/")?)?;
+    }
+    Ok(path)
+}
+
+/// The report as Markdown whose links to evidence begin with `base`.
+pub(super) fn render(audit: &Audit, base: &str) -> io::Result<String> {
+    if let Some(contradiction) = contradiction(audit) {
+        return Err(io::Error::other(format!(
+            "no report is written, since the audit contradicts itself: {contradiction}"
+        )));
+    }
+    let page = Page {
+        summary: summary::section(audit),
+        method: summary::method(audit),
+        systems: systems::section(audit),
+        integration: integration::section(audit),
+        gaps: gaps::section(audit),
+        appendix: appendices::section(audit, base),
+    };
+    fill(page).map_err(io::Error::other)
+}
+
+/// What the template prints.
+#[derive(Serialize)]
+struct Page {
+    summary: summary::Summary,
+    method: summary::Method,
+    systems: Vec<systems::System>,
+    integration: integration::Integration,
+    gaps: gaps::Gaps,
+    appendix: appendices::Appendices,
+}
+
+fn fill(page: Page) -> Result<String, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment
+        .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
+    environment.render_named_str("report.md.jinja", TEMPLATE, Serde(page))
+}
+
+/// What a report must never say at once (spec scoring.md §8 rule 6).
+fn contradiction(audit: &Audit) -> Option<String> {
+    let by_name = |name: &TestName| audit.tests.iter().find(|test| test.name == *name);
+    for row in &audit.rows {
+        let passed = |name| by_name(name).is_some_and(|test| test.status == Status::Pass);
+        if row.status == Status::Pass && (row.tests.is_empty() || !row.tests.iter().all(passed)) {
+            return Some(format!("{} passed, but not each of its tests did", row.row.id));
+        }
+    }
+    let scores = &audit.scores;
+    if scores.aggregate_capped > scores.aggregate_raw || scores.integration_capped > scores.integration.value {
+        return Some("a capped score is above its raw value".into());
+    }
+    if audit.conclusion.verdict != ReportVerdict::Fail && !audit.problems.is_empty() {
+        return Some("the verdict ignores problems of the bundle".into());
+    }
+    None
+}

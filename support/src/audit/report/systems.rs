@@ -1,0 +1,88 @@
+//! Section 3: the scores of the three Builds and what they rest on.
+
+use serde::Serialize;
+
+use super::table::{NOT_MEASURED, table, text};
+use crate::{
+    audit::{Audit, RowVerdict, coverage::Tried, measures::system_of, scoring::Score},
+    verdict::Status,
+};
+
+/// One Build.
+#[derive(Serialize)]
+pub(super) struct System {
+    name: &'static str,
+    score: String,
+    removed: String,
+    breakdown: String,
+    failures: String,
+    particular: String,
+}
+
+pub(super) fn section(audit: &Audit) -> Vec<System> {
+    let particular = [
+        tools(audit),
+        format!("Contract scans of generated services: {NOT_MEASURED} (no scan report is in the bundle)."),
+        format!("Layers of the quality gate: {NOT_MEASURED} (no gate report is in the bundle)."),
+    ];
+    ["Build 1", "Build 2", "Build 3"]
+        .into_iter()
+        .zip(&audit.scores.builds)
+        .zip(particular)
+        .map(|((name, score), particular)| System {
+            name,
+            score: if score.is_measured() { format!("{:.2}", score.value) } else { NOT_MEASURED.to_owned() },
+            removed: score.removed().collect::<Vec<_>>().join(", "),
+            breakdown: breakdown(score),
+            failures: failures(audit.rows.iter().filter(|row| system_of(row) == name)),
+            particular,
+        })
+        .collect()
+}
+
+fn tools(audit: &Audit) -> String {
+    if audit.coverage.iter().all(|tool| tool.sources.is_empty()) {
+        return format!("Tool coverage: {NOT_MEASURED} (no call of a tool was recorded).");
+    }
+    let total = audit.coverage.len();
+    let valid = audit.coverage.iter().filter(|tool| tool.valid.passed()).count();
+    let errors = audit.coverage.iter().filter(|tool| tool.error.is_some_and(Tried::passed)).count();
+    let possible = audit.coverage.iter().filter(|tool| tool.error.is_some()).count();
+    format!(
+        "Tool coverage (interface matrix, section 4): valid calls passed for {valid} of {total} tools, \
+         invalid calls for {errors} of the {possible} that can have one. Routes of the HTTP twins: {NOT_MEASURED}."
+    )
+}
+
+/// The lines of a score.
+pub(super) fn breakdown(score: &Score) -> String {
+    table(
+        ["Category", "Weight", "Points", "Figure", "Source or reason"],
+        score.lines.iter().map(|line| {
+            let points = line.points.map_or_else(|| "N/A".to_owned(), |points| format!("{points:.2}"));
+            let figure = match (&line.figure, line.points) {
+                (Some(figure), _) => figure.clone(),
+                (None, Some(_)) => NOT_MEASURED.to_owned(),
+                (None, None) => "N/A".to_owned(),
+            };
+            [line.category.to_owned(), format!("{:.0}", line.weight), points, figure, text(&line.source)]
+        }),
+    )
+}
+
+/// The ids that failed, worst priority first.
+pub(super) fn failures<'a>(rows: impl Iterator<Item = &'a RowVerdict>) -> String {
+    let mut failed: Vec<_> = rows.filter(|row| matches!(row.status, Status::Fail(_))).collect();
+    failed.sort_by_key(|row| row.row.priority);
+    table(
+        ["Id", "Proposed priority", "Promise", "What was seen"],
+        failed.iter().map(|row| {
+            [
+                row.row.id.to_string(),
+                format!("{:?}", row.row.priority),
+                text(&row.row.promise),
+                text(row.status.reason().unwrap_or_default()),
+            ]
+        }),
+    )
+}
