@@ -41,7 +41,11 @@ fn r4_m1_001_config_defaults_file_environment(evidence: Evidence) -> Verdict {
     let root = workspace::root();
     let plain = Run4Config::load_with(&root, Vec::<(&str, &str)>::new()).map_err(Failure::fail)?;
     let (timeout, passes) = (plain.builder_timeout_s, plain.max_fix_passes);
-    evidence.check_eq("the plan's defaults", json!([timeout, passes, plain.mcp_tool_timeout_ms]), json!([1800, 5, 60000]))?;
+    evidence.check_eq(
+        "the plan's defaults",
+        json!([timeout, passes, plain.mcp_tool_timeout_ms]),
+        json!([1800, 5, 60000]),
+    )?;
     let changed = Run4Config::load_with(&root, vec![("RUN4_MAX_FIX_PASSES", "7")]).map_err(Failure::fail)?;
     evidence.check_eq("the environment wins", changed.max_fix_passes, 7)
 }
@@ -81,7 +85,9 @@ fn r4_m1_002_state_round_trip(evidence: Evidence) -> Verdict {
 /// R4-M1-002: a file that is no state is set aside and kept, and nothing is loaded.
 #[rstest]
 #[case::truncated("{\"run_id\": \"")]
-#[case::other_version("{\"run_id\": \"00000000-0000-4000-8000-000000000000\", \"schema_version\": 2, \"current_milestone\": 0, \"current_phase\": \"x\"}")]
+#[case::other_version(
+    "{\"run_id\": \"00000000-0000-4000-8000-000000000000\", \"schema_version\": 2, \"current_milestone\": 0, \"current_phase\": \"x\"}"
+)]
 #[case::no_object("[]")]
 fn r4_m1_002_unusable_state_is_none(#[case] text: &str, evidence: Evidence) -> Verdict {
     let folder = tempfile::tempdir()?;
@@ -107,10 +113,13 @@ fn r4_m1_003_fixtures_are_valid(
     let document: Value = yaml_serde::from_str(&read(workspace::fixture(name))?).map_err(Failure::fail)?;
     let schema = serde_json::from_str(&read(workspace::fixture("schemas").join(schema))?)?;
     let validator = jsonschema::validator_for(&schema).map_err(Failure::broken)?;
-    let errors: Vec<_> = validator.iter_errors(&document).map(|error| format!("{error} at {}", error.instance_path())).collect();
+    let errors: Vec<_> =
+        validator.iter_errors(&document).map(|error| format!("{error} at {}", error.instance_path())).collect();
     evidence.check("it fits the official schema", errors.is_empty(), errors)?;
     let paths = document["paths"].as_object().into_iter().flatten();
-    let operations: usize = paths.map(|(_, item)| item.as_object().map_or(0, |item| item.keys().filter(|key| *key != "parameters").count())).sum();
+    let operations: usize = paths
+        .map(|(_, item)| item.as_object().map_or(0, |item| item.keys().filter(|key| *key != "parameters").count()))
+        .sum();
     let channels = document["channels"].as_object().map_or(0, serde_json::Map::len);
     evidence.check_eq("its endpoints or channels (plan §2.8)", operations + channels, promised)
 }
@@ -121,11 +130,19 @@ fn r4_m1_003_fixtures_are_valid(
 fn r4_m1_003_pact_and_prd_are_as_planned(evidence: Evidence) -> Verdict {
     let pact: Value = serde_json::from_str(&read(workspace::fixture("sample_pact_auth.json"))?)?;
     evidence.check_eq("its version", pact["metadata"]["pactSpecification"]["version"].clone(), json!("4.0"))?;
-    evidence.check_eq("its two sides", json!([pact["consumer"]["name"], pact["provider"]["name"]]), json!(["order-service", "auth-service"]))?;
-    let statuses: Vec<_> = pact["interactions"].as_array().into_iter().flatten().map(|one| one["response"]["status"].clone()).collect();
+    evidence.check_eq(
+        "its two sides",
+        json!([pact["consumer"]["name"], pact["provider"]["name"]]),
+        json!(["order-service", "auth-service"]),
+    )?;
+    let statuses: Vec<_> =
+        pact["interactions"].as_array().into_iter().flatten().map(|one| one["response"]["status"].clone()).collect();
     evidence.check_eq("its interactions", statuses, vec![json!(200), json!(401)])?;
     let prd = read(workspace::fixture("sample_prd.md"))?;
-    let services: Vec<_> = ["auth-service", "order-service", "notification-service"].into_iter().filter(|name| prd.contains(&format!("## {name}"))).collect();
+    let services: Vec<_> = ["auth-service", "order-service", "notification-service"]
+        .into_iter()
+        .filter(|name| prd.contains(&format!("## {name}")))
+        .collect();
     evidence.check_eq("its services", services.len(), 3)?;
     let lines = prd.lines().count();
     evidence.check("it has about 300 lines", (250..=400).contains(&lines), lines)
@@ -135,9 +152,11 @@ fn r4_m1_003_pact_and_prd_are_as_planned(evidence: Evidence) -> Verdict {
 fn scripted_server(folder: &Path, scenario: &str) -> Result<(sut::Command, std::path::PathBuf), Failure> {
     let (file, log) = (folder.join("scenario.toml"), folder.join("log.jsonl"));
     std::fs::write(&file, scenario)?;
-    let words = ["internal", "scripted", &file.display().to_string(), "--log", &log.display().to_string()].map(str::to_owned);
+    let words =
+        ["internal", "scripted", &file.display().to_string(), "--log", &log.display().to_string()].map(str::to_owned);
     let argv = std::iter::once(workspace::run4_program().display().to_string()).chain(words).collect();
-    let command = sut::Command { key: "scripted".into(), argv, cwd: folder.to_path_buf(), env: BTreeMap::new(), ready: None };
+    let command =
+        sut::Command { key: "scripted".into(), argv, cwd: folder.to_path_buf(), env: BTreeMap::new(), ready: None };
     Ok((command, log))
 }
 
@@ -160,11 +179,21 @@ async fn r4_m1_004_scripted_server_answers(evidence: Evidence) -> Verdict {
     evidence.check_eq("its tools", session.list_tools().await?.len(), 2)?;
     let first = session.call("one", json!({ "a": 1 })).await?;
     evidence.check_eq("the first call fails", first.error_text(), Some("not yet".to_owned()))?;
-    evidence.check_eq("the second succeeds", session.call("one", json!({})).await?.value(Kind::Object)?, json!({ "n": 1 }))?;
-    evidence.check_eq("a block per element", session.call("two", json!({})).await?.value(Kind::List)?, json!([1, 2]))?;
+    evidence.check_eq(
+        "the second succeeds",
+        session.call("one", json!({})).await?.value(Kind::Object)?,
+        json!({ "n": 1 }),
+    )?;
+    evidence.check_eq(
+        "a block per element",
+        session.call("two", json!({})).await?.value(Kind::List)?,
+        json!([1, 2]),
+    )?;
     session.close().await;
-    let asked: Vec<_> = scripted::read_log(&log).map_err(Failure::broken)?.into_iter().map(|entry| entry.event).collect();
-    let promised = ["start", "initialize", "notifications/initialized", "tools/list", "tools/call", "tools/call", "tools/call"];
+    let asked: Vec<_> =
+        scripted::read_log(&log).map_err(Failure::broken)?.into_iter().map(|entry| entry.event).collect();
+    let promised =
+        ["start", "initialize", "notifications/initialized", "tools/list", "tools/call", "tools/call", "tools/call"];
     evidence.check_eq("its log", asked, promised.map(str::to_owned).to_vec())
 }
 
@@ -215,7 +244,10 @@ async fn r4_m1_004_silence_is_an_idle_timeout(evidence: Evidence) -> Verdict {
 /// with structured content and with text only.
 #[rstest]
 #[tokio::test]
-async fn r4_m1_004_another_sdk_is_read_alike(#[values("structured", "text")] form: &str, evidence: Evidence) -> Verdict {
+async fn r4_m1_004_another_sdk_is_read_alike(
+    #[values("structured", "text")] form: &str,
+    evidence: Evidence,
+) -> Verdict {
     let folder = tempfile::tempdir()?;
     let argv = [toolbox::python()?, workspace::fixture("foreign/fastmcp_server.py"), form.into()];
     let command = sut::Command {
@@ -229,7 +261,11 @@ async fn r4_m1_004_another_sdk_is_read_alike(#[values("structured", "text")] for
     evidence.check_eq("its name", session.identity().name, "Foreign")?;
     let spec = json!({ "spec": { "info": {} }, "type": "openapi" });
     let verdict = session.call("validate_spec", spec).await?.value(Kind::Object)?;
-    evidence.check_eq("an object", verdict, json!({ "valid": false, "errors": ["paths is missing"], "warnings": [] }))?;
+    evidence.check_eq(
+        "an object",
+        verdict,
+        json!({ "valid": false, "errors": ["paths is missing"], "warnings": [] }),
+    )?;
     for (count, wanted) in [(2, "known"), (0, "unknown")] {
         let callers = session.call("find_callers", json!({ "symbol": wanted })).await?.value(Kind::List)?;
         evidence.check_eq(&format!("a list of {count}"), callers.as_array().map(Vec::len), Some(count))?;
@@ -253,7 +289,10 @@ async fn r4_m1_004_another_sdk_is_read_alike(#[values("structured", "text")] for
 #[tokio::test]
 async fn r4_m1_005_polling_succeeds_and_times_out(mut build1: Build1, evidence: Evidence) -> Verdict {
     let up = build1.twin("contract_engine_http").await?.url().to_owned();
-    let urls = BTreeMap::from([("up".to_owned(), format!("{up}/api/health")), ("down".to_owned(), "http://127.0.0.1:9/api/health".to_owned())]);
+    let urls = BTreeMap::from([
+        ("up".to_owned(), format!("{up}/api/health")),
+        ("down".to_owned(), "http://127.0.0.1:9/api/health".to_owned()),
+    ]);
     let results = poll_until_healthy(&urls, Duration::from_millis(500), Duration::from_millis(20), 2).await;
     evidence.observe("results", format!("{results:?}"))?;
     evidence.check_eq("the service that is up", results["up"].healthy, true)?;
@@ -268,7 +307,11 @@ async fn r4_m1_005_mcp_health(evidence: Evidence) -> Verdict {
     let folder = tempfile::tempdir()?;
     let (command, _) = scripted_server(folder.path(), "name = 'good'\ntools = ['one']")?;
     let good = check_mcp_health(&command, folder.path(), LIMITS.start).await;
-    evidence.check_eq("a good server", json!([good.status, good.tools_count, good.tool_names]), json!(["healthy", 1, ["one"]]))?;
+    evidence.check_eq(
+        "a good server",
+        json!([good.status, good.tools_count, good.tool_names]),
+        json!(["healthy", 1, ["one"]]),
+    )?;
     let (command, _) = scripted_server(folder.path(), "name = 'bad'\ninitialize = 'exit'")?;
     let bad = check_mcp_health(&command, folder.path(), LIMITS.start).await;
     evidence.check("a bad server says why", bad.status == HealthStatus::Unhealthy && !bad.error.is_empty(), &bad)
@@ -279,7 +322,11 @@ async fn r4_m1_005_mcp_health(evidence: Evidence) -> Verdict {
 fn r4_m1_005_builder_state_parser(evidence: Evidence) -> Verdict {
     let folder = tempfile::tempdir()?;
     let missing = parse_builder_state(folder.path());
-    evidence.check("a missing file is an error without values", missing.error.is_some() && missing.test_total.is_none(), format!("{missing:?}"))?;
+    evidence.check(
+        "a missing file is an error without values",
+        missing.error.is_some() && missing.test_total.is_none(),
+        format!("{missing:?}"),
+    )?;
     let good = json!({
         "summary": { "success": true, "test_passed": 9, "test_total": 10, "convergence_ratio": 1 },
         "total_cost": 0.5, "health": "passed", "completed_phases": ["build"],
@@ -288,7 +335,11 @@ fn r4_m1_005_builder_state_parser(evidence: Evidence) -> Verdict {
     let file = folder.path().join(".agent-team/STATE.json");
     std::fs::write(&file, good.to_string())?;
     let state = parse_builder_state(folder.path());
-    evidence.check("a good file is read", state.error.is_none() && state.test_passed == Some(9), format!("{state:?}"))?;
+    evidence.check(
+        "a good file is read",
+        state.error.is_none() && state.test_passed == Some(9),
+        format!("{state:?}"),
+    )?;
     std::fs::write(&file, good.to_string().replace("\"test_passed\":9", "\"test_passed\":true"))?;
     let state = parse_builder_state(folder.path());
     evidence.check("a bool is not an int", state.error.is_some(), format!("{state:?}"))
@@ -298,8 +349,15 @@ fn r4_m1_005_builder_state_parser(evidence: Evidence) -> Verdict {
 #[rstest]
 fn r4_m1_005_regressions_are_only_new_entries(evidence: Evidence) -> Verdict {
     let before = BTreeMap::from([("LOG-001".to_owned(), vec!["a.py".to_owned()])]);
-    let after = BTreeMap::from([("LOG-001".to_owned(), vec!["b.py".to_owned(), "a.py".to_owned()]), ("SEC-001".to_owned(), vec!["a.py".to_owned()])]);
-    evidence.check_eq("new ones, sorted", detect_regressions(&before, &after), vec!["LOG-001:b.py".to_owned(), "SEC-001:a.py".to_owned()])?;
+    let after = BTreeMap::from([
+        ("LOG-001".to_owned(), vec!["b.py".to_owned(), "a.py".to_owned()]),
+        ("SEC-001".to_owned(), vec!["a.py".to_owned()]),
+    ]);
+    evidence.check_eq(
+        "new ones, sorted",
+        detect_regressions(&before, &after),
+        vec!["LOG-001:b.py".to_owned(), "SEC-001:a.py".to_owned()],
+    )?;
     evidence.check_eq("nothing new", detect_regressions(&after, &before), Vec::<String>::new())
 }
 
@@ -360,7 +418,8 @@ fn r4_m1_006_run_leaves_no_process(#[case] signal: Option<Signal>, evidence: Evi
         .stderr(std::fs::File::create(folder.path().join("nextest.log"))?)
         .spawn()?;
     let log = || read(folder.path().join("nextest.log"));
-    let watcher = accept(&listener, &mut nested)?.ok_or_else(|| Failure::broken(format!("the nested run never got there:\n{}", log().unwrap_or_default())))?;
+    let watcher = accept(&listener, &mut nested)?
+        .ok_or_else(|| Failure::broken(format!("the nested run never got there:\n{}", log().unwrap_or_default())))?;
     let mut session = String::new();
     BufReader::new(&watcher).read_line(&mut session)?;
     let session = session.trim();
@@ -401,9 +460,8 @@ fn accept(listener: &UnixListener, nested: &mut std::process::Child) -> std::io:
 /// The nextest process that `cargo nextest` became or started.
 fn nextest_process(cargo: u32) -> Result<Pid, Failure> {
     let children = read(format!("/proc/{cargo}/task/{cargo}/children"))?;
-    let is_nextest = |id: &i32| {
-        std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe.ends_with("cargo-nextest"))
-    };
+    let is_nextest =
+        |id: &i32| std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe.ends_with("cargo-nextest"));
     let candidates = children.split_whitespace().filter_map(|id| id.parse().ok()).chain([cargo.cast_signed()]);
     candidates.filter(is_nextest).find_map(Pid::from_raw).ok_or_else(|| Failure::broken("no nextest process"))
 }
@@ -413,7 +471,9 @@ fn test_functions() -> Result<BTreeMap<String, BTreeSet<String>>, Failure> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(workspace::root().join("tests"))? {
         let path = entry?.path();
-        let Some(binary) = path.file_stem().filter(|_| path.extension().is_some_and(|end| end == "rs")) else { continue };
+        let Some(binary) = path.file_stem().filter(|_| path.extension().is_some_and(|end| end == "rs")) else {
+            continue;
+        };
         let functions = read(&path)?
             .lines()
             .filter_map(|line| line.strip_prefix("async fn ").or(line.strip_prefix("fn ")))
@@ -434,7 +494,8 @@ fn r4_m1_007_registry_matches_test_functions(evidence: Evidence) -> Verdict {
     let unclaimed: BTreeSet<_> = matrix.rows().iter().filter(|row| !claims(row)).map(|row| row.id.clone()).collect();
     evidence.check_eq("ids without a test", &unclaimed, matrix.pending())?;
     let like_an_id = |name: &&String| ["sc_", "b1_", "b2_", "b3_", "x_"].iter().any(|prefix| name.starts_with(prefix));
-    let strays: Vec<_> = functions.values().flatten().filter(like_an_id).filter(|name| matrix.claimed_by(name).is_none()).collect();
+    let strays: Vec<_> =
+        functions.values().flatten().filter(like_an_id).filter(|name| matrix.claimed_by(name).is_none()).collect();
     evidence.check_eq("tests with an unknown id", strays, Vec::<&String>::new())?;
     let count = |prefix: &str| matrix.rows().iter().filter(|row| row.id.to_string().starts_with(prefix)).count();
     evidence.check_eq("ids by category (plan §4.6)", ["SC", "B1", "B2", "B3", "X"].map(count), [8, 20, 10, 10, 10])?;
@@ -455,8 +516,10 @@ fn r4_m1_007_requirements_are_covered(evidence: Evidence) -> Verdict {
         .filter(|test| !all.contains(*test))
         .collect();
     evidence.check_eq("tests that requirements.toml names and nobody wrote", missing, Vec::<&String>::new())?;
-    let known: BTreeSet<_> = requirements.iter().map(|requirement| requirement.id.to_lowercase().replace('-', "_")).collect();
-    let strays: Vec<_> = all.iter().filter(|name| name.starts_with("r4_")).filter(|name| !known.contains(&name[..9])).collect();
+    let known: BTreeSet<_> =
+        requirements.iter().map(|requirement| requirement.id.to_lowercase().replace('-', "_")).collect();
+    let strays: Vec<_> =
+        all.iter().filter(|name| name.starts_with("r4_")).filter(|name| !known.contains(&name[..9])).collect();
     evidence.check_eq("tests of unknown requirements", strays, Vec::<&String>::new())
 }
 
@@ -469,12 +532,27 @@ fn r4_m1_007_suite_depends_on_no_reference_crate(evidence: Evidence) -> Verdict 
         .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &platform])
         .current_dir(workspace::root())
         .output()?;
-    let metadata: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| Failure::broken(format!("cargo metadata: {error}: {}", String::from_utf8_lossy(&output.stderr))))?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).map_err(|error| {
+        Failure::broken(format!("cargo metadata: {error}: {}", String::from_utf8_lossy(&output.stderr)))
+    })?;
     let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
-    let is_reference = |id: &Value| packages.iter().any(|package| package["id"] == *id && package["manifest_path"].as_str().is_some_and(|path| path.contains("/fixtures/reference/")));
-    let edges: BTreeMap<_, _> = metadata["resolve"]["nodes"].as_array().into_iter().flatten().map(|node| (node["id"].to_string(), node["dependencies"].as_array().cloned().unwrap_or_default())).collect();
-    let mut open: Vec<Value> = packages.iter().filter(|package| package["name"] == "run4" || package["name"] == "run4-support").map(|package| package["id"].clone()).collect();
+    let is_reference = |id: &Value| {
+        packages.iter().any(|package| {
+            package["id"] == *id
+                && package["manifest_path"].as_str().is_some_and(|path| path.contains("/fixtures/reference/"))
+        })
+    };
+    let edges: BTreeMap<_, _> = metadata["resolve"]["nodes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|node| (node["id"].to_string(), node["dependencies"].as_array().cloned().unwrap_or_default()))
+        .collect();
+    let mut open: Vec<Value> = packages
+        .iter()
+        .filter(|package| package["name"] == "run4" || package["name"] == "run4-support")
+        .map(|package| package["id"].clone())
+        .collect();
     evidence.check_eq("packages of the suite", open.len(), 2)?;
     let mut seen = BTreeSet::new();
     while let Some(id) = open.pop() {
@@ -490,13 +568,15 @@ fn r4_m1_007_suite_depends_on_no_reference_crate(evidence: Evidence) -> Verdict 
 #[rstest]
 fn r4_m1_007_nextest_configuration_is_valid(evidence: Evidence) -> Verdict {
     let output = Command::new("cargo").args(["nextest", "self", "schema", "repo-config"]).output()?;
-    let schema: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| Failure::broken(format!("nextest's schema: {error}: {}", String::from_utf8_lossy(&output.stderr))))?;
+    let schema: Value = serde_json::from_slice(&output.stdout).map_err(|error| {
+        Failure::broken(format!("nextest's schema: {error}: {}", String::from_utf8_lossy(&output.stderr)))
+    })?;
     let text = read(workspace::root().join(".config/nextest.toml"))?;
     evidence.check_eq("the link leads to nextest.toml", &text, &read(workspace::root().join("nextest.toml"))?)?;
     let config: Value = serde_json::to_value(toml::from_str::<toml::Table>(&text).map_err(Failure::fail)?)?;
     let validator = jsonschema::validator_for(&schema).map_err(Failure::broken)?;
-    let errors: Vec<_> = validator.iter_errors(&config).map(|error| format!("{error} at {}", error.instance_path())).collect();
+    let errors: Vec<_> =
+        validator.iter_errors(&config).map(|error| format!("{error} at {}", error.instance_path())).collect();
     evidence.check("it fits nextest's schema", errors.is_empty(), errors)?;
     for profile in ["default", "ci", "audit"] {
         let settings = &config["profile"][profile];

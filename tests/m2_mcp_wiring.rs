@@ -74,9 +74,14 @@ async fn b1_05_contract_test_gen(mut build1: Build1, evidence: Evidence) -> Verd
     let file = build1.data().join("test_contract.py");
     std::fs::write(&file, source)?;
     let parser = toolbox::python().unwrap_or_else(|_| "python3".into());
-    let parsed = Command::new(parser).args(["-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())"]).arg(file).output();
+    let parsed =
+        Command::new(parser).args(["-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())"]).arg(file).output();
     match parsed {
-        Ok(output) => evidence.check("the tests parse as Python", output.status.success(), String::from_utf8_lossy(&output.stderr))?,
+        Ok(output) => evidence.check(
+            "the tests parse as Python",
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr),
+        )?,
         Err(error) => {
             evidence.observe("note", format!("judged by structure only, python3 cannot be started: {error}"))?;
             evidence.check("the tests define a test function", source.contains("def test_"), source)?;
@@ -108,8 +113,15 @@ async fn b1_06_codebase_indexing_perf(mut build1: Build1, evidence: Evidence) ->
         symbols += reply["symbols_found"].as_u64().unwrap_or_default();
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let colour = if seconds < 60.0 { "GREEN" } else if seconds <= 120.0 { "YELLOW" } else { "RED" };
-    evidence.observe("indexing", json!({ "lines": lines, "symbols": symbols, "seconds": seconds, "colour": colour }))?;
+    let colour = if seconds < 60.0 {
+        "GREEN"
+    } else if seconds <= 120.0 {
+        "YELLOW"
+    } else {
+        "RED"
+    };
+    evidence
+        .observe("indexing", json!({ "lines": lines, "symbols": symbols, "seconds": seconds, "colour": colour }))?;
     evidence.check("every function and class was found", symbols >= (FILES * 41) as u64, symbols)?;
     let last = session.call("find_definition", json!({ "symbol": format!("Worker{}", FILES - 1) })).await?;
     let last = normalise("find_definition", Kind::Nullable, last.value(Kind::Nullable))?.0;
@@ -276,7 +288,7 @@ async fn b1_15_invalid_tool_input(#[case] tool: &str, mut build1: Build1, eviden
     }
     for case in &invalid {
         build1.judge(&tool, case, &evidence).await?;
-        let arguments = build1.arguments_of(tool.in_condition(Condition::Valid).next(), &tool.name)?;
+        let arguments = build1.arguments_of(tool.in_condition(Condition::RequiredOnly).next(), &tool.name)?;
         let next = build1.call(&tool.name, arguments).await?;
         let next = normalise(&tool.name, tool.kind, next.value(tool.kind));
         evidence.check_ok(&format!("a valid call after {}", case.name), next)?;
@@ -286,9 +298,13 @@ async fn b1_15_invalid_tool_input(#[case] tool: &str, mut build1: Build1, eviden
 
 async fn untyped_arguments_are_ignored(tool: &Tool, build1: &mut Build1, evidence: &Evidence) -> Verdict {
     evidence.check("the tool takes no arguments", !tool.parameters, &tool.name)?;
-    let reply = build1.call(&tool.name, json!({ "surplus": [1] })).await?;
-    let value = normalise(&tool.name, tool.kind, reply.value(tool.kind))?.0;
-    evidence.check("a surplus argument changes nothing", value.is_object(), &value)
+    let with_surplus = build1.call(&tool.name, json!({ "surplus": [1] })).await?;
+    let with_surplus = normalise(&tool.name, tool.kind, with_surplus.value(tool.kind))?.0;
+    let without = build1.call(&tool.name, json!({})).await?;
+    let without = normalise(&tool.name, tool.kind, without.value(tool.kind))?.0;
+    evidence.check_eq("a surplus argument changes nothing", with_surplus, without)?;
+    let valid = tool.in_condition(Condition::Valid).next().ok_or_else(|| Failure::broken("no valid case"))?;
+    build1.judge(tool, valid, evidence).await
 }
 
 /// B1-16: an unknown tool gives an error, and the session stays usable.
@@ -312,15 +328,24 @@ async fn b1_16_nonexistent_tool(#[case] server: &str, mut build1: Build1, eviden
 async fn b1_17_server_crash_recovery(mut build1: Build1, evidence: Evidence) -> Verdict {
     build1.step("contracts").await?;
     let id = build1.variables().get("contract_id").cloned();
-    let mut session = build1.take_session("contract-engine").ok_or_else(|| Failure::broken("the step opened no session"))?;
+    let mut session =
+        build1.take_session("contract-engine").ok_or_else(|| Failure::broken("the step opened no session"))?;
     let before = session.call("get_contract", json!({ "contract_id": id })).await?.value(Kind::Nullable)?;
 
     session.kill().await;
     let noticed = Instant::now();
     let lost = session.call("get_contract", json!({ "contract_id": id })).await.map(|reply| reply.envelope());
     let class = lost.as_ref().err().map(support::mcp::McpError::class);
-    evidence.check("the next call says that the server is gone", class == Some(Class::Connection), format!("{lost:?}"))?;
-    evidence.check("it says so at once", noticed.elapsed() < Duration::from_secs(2), noticed.elapsed().as_secs_f64())?;
+    evidence.check(
+        "the next call says that the server is gone",
+        class == Some(Class::Connection),
+        format!("{lost:?}"),
+    )?;
+    evidence.check(
+        "it says so at once",
+        noticed.elapsed() < Duration::from_secs(2),
+        noticed.elapsed().as_secs_f64(),
+    )?;
 
     let session = session.reopen().await?;
     let after = session.call("get_contract", json!({ "contract_id": id })).await?.value(Kind::Nullable)?;
@@ -335,7 +360,8 @@ async fn b1_17_server_crash_recovery(mut build1: Build1, evidence: Evidence) -> 
 async fn b1_17_server_crash_recovery_mid_call(mut build1: Build1, evidence: Evidence) -> Verdict {
     build1.step("contracts").await?;
     let spec = build1.variables().get("openapi_order").cloned();
-    let mut session = build1.take_session("contract-engine").ok_or_else(|| Failure::broken("the step opened no session"))?;
+    let mut session =
+        build1.take_session("contract-engine").ok_or_else(|| Failure::broken("the step opened no session"))?;
     let mut outcomes = BTreeMap::<&str, u32>::new();
     for round in 0..10u64 {
         let name = format!("killed-{round}");
@@ -350,13 +376,29 @@ async fn b1_17_server_crash_recovery_mid_call(mut build1: Build1, evidence: Evid
         session = session.reopen().await?;
         let found = session.call("list_contracts", json!({ "service_name": name })).await?.value(Kind::Object)?;
         let total = found["total"].as_u64();
-        evidence.check("an interrupted create is there once or not at all", total.is_some_and(|total| total <= 1), &found)?;
+        evidence.check(
+            "an interrupted create is there once or not at all",
+            total.is_some_and(|total| total <= 1),
+            &found,
+        )?;
         match (&outcome, total) {
             (Ok(_), Some(0)) => evidence.check("what was confirmed is there", false, &found)?,
-            (_, Some(1)) => evidence.check_eq("the contract is whole", &found["items"][0]["spec"], &spec.clone().unwrap_or_default())?,
+            (_, Some(1)) => evidence.check_eq(
+                "the contract is whole",
+                &found["items"][0]["spec"],
+                &spec.clone().unwrap_or_default(),
+            )?,
             _ => (),
         }
-        *outcomes.entry(if outcome.is_ok() { "confirmed" } else if total == Some(1) { "done, not confirmed" } else { "not done" }).or_default() += 1;
+        *outcomes
+            .entry(if outcome.is_ok() {
+                "confirmed"
+            } else if total == Some(1) {
+                "done, not confirmed"
+            } else {
+                "not done"
+            })
+            .or_default() += 1;
     }
     evidence.observe("outcomes", &outcomes)?;
     let all = session.call("list_contracts", json!({ "service_name": "auth-service" })).await?.value(Kind::Object)?;
@@ -367,8 +409,11 @@ async fn b1_17_server_crash_recovery_mid_call(mut build1: Build1, evidence: Evid
 #[rstest]
 #[tokio::test]
 async fn b1_18_multi_server_simultaneous(build1: Build1, evidence: Evidence) -> Verdict {
-    let (architect, contracts, code) =
-        tokio::try_join!(build1.open("architect"), build1.open("contract-engine"), build1.open("codebase-intelligence"))?;
+    let (architect, contracts, code) = tokio::try_join!(
+        build1.open("architect"),
+        build1.open("contract-engine"),
+        build1.open("codebase-intelligence")
+    )?;
     let fixture = |name: &str| build1.variables().get(name).cloned().unwrap_or_default();
     let (prd, spec, tree) = (fixture("sample_prd"), fixture("openapi_auth"), fixture("tree"));
     let file = format!("{}/src/models/user.py", tree.as_str().unwrap_or_default());
@@ -376,17 +421,26 @@ async fn b1_18_multi_server_simultaneous(build1: Build1, evidence: Evidence) -> 
         let service = format!("service-{round}");
         let (map, contract, symbols) = tokio::try_join!(
             architect.call("decompose", json!({ "prd_text": prd })),
-            contracts.call("create_contract", json!({ "service_name": service, "type": "openapi", "version": "1.0.0", "spec": spec })),
+            contracts.call(
+                "create_contract",
+                json!({ "service_name": service, "type": "openapi", "version": "1.0.0", "spec": spec })
+            ),
             code.call("register_artifact", json!({ "file_path": file, "service_name": service })),
         )?;
-        let (map, contract, symbols) = (map.value(Kind::Object)?, contract.value(Kind::Object)?, symbols.value(Kind::Object)?);
-        evidence.check("three services", map["service_map"]["services"].as_array().is_some_and(|list| list.len() == 3), &map["service_map"]["services"])?;
+        let (map, contract, symbols) =
+            (map.value(Kind::Object)?, contract.value(Kind::Object)?, symbols.value(Kind::Object)?);
+        evidence.check(
+            "three services",
+            map["service_map"]["services"].as_array().is_some_and(|list| list.len() == 3),
+            &map["service_map"]["services"],
+        )?;
         evidence.check("a contract", contract["id"].is_string(), &contract)?;
         evidence.check("indexed symbols", symbols["indexed"] == true, &symbols)?;
     }
     let second = build1.open("contract-engine").await?;
     let list = json!({ "page_size": 100 });
-    let (one, two) = tokio::try_join!(contracts.call("list_contracts", list.clone()), second.call("list_contracts", list))?;
+    let (one, two) =
+        tokio::try_join!(contracts.call("list_contracts", list.clone()), second.call("list_contracts", list))?;
     let (one, two) = (one.value(Kind::Object)?, two.value(Kind::Object)?);
     evidence.check_eq("all ten contracts", &one["total"], &json!(10))?;
     evidence.check_eq("a second session on the same data sees the same", one, two)
@@ -400,15 +454,27 @@ async fn b1_19_architect_cross_ref(mut build1: Build1, evidence: Evidence) -> Ve
     let engine = build1.twin("contract_engine_http").await?.url().to_owned();
     let architect = build1.twin("architect_http").await?.url().to_owned();
     let prd = build1.variables().get("sample_prd").cloned();
-    let posted = reqwest::Client::new().post(format!("{architect}/api/decompose")).json(&json!({ "prd_text": prd })).send().await;
+    let posted = reqwest::Client::new()
+        .post(format!("{architect}/api/decompose"))
+        .json(&json!({ "prd_text": prd }))
+        .send()
+        .await;
     let posted = evidence.check_ok("POST /api/decompose answers", posted)?;
     evidence.check_eq("its status", posted.status().as_u16(), 201)?;
 
     let query = json!({ "service_name": "auth-service" });
     let contracts = build1.call("get_contracts_for_service", query.clone()).await?.value(Kind::List)?;
     let contracts = contracts.as_array().cloned().unwrap_or_default();
-    evidence.check("auth-service provides a contract", contracts.iter().any(|contract| contract["role"] == "provider"), &contracts)?;
-    evidence.check("each has role and counterparty", contracts.iter().all(|contract| contract["role"].is_string() && contract["counterparty"].is_string()), &contracts)?;
+    evidence.check(
+        "auth-service provides a contract",
+        contracts.iter().any(|contract| contract["role"] == "provider"),
+        &contracts,
+    )?;
+    evidence.check(
+        "each has role and counterparty",
+        contracts.iter().all(|contract| contract["role"].is_string() && contract["counterparty"].is_string()),
+        &contracts,
+    )?;
 
     if let Some(twin) = build1.take_twin("contract_engine_http") {
         twin.stop().await;
@@ -421,15 +487,24 @@ async fn b1_19_architect_cross_ref(mut build1: Build1, evidence: Evidence) -> Ve
 #[apply(each_server)]
 #[tokio::test]
 async fn r4_m2_004_ten_sequential_calls(#[case] server: &str, mut build1: Build1, evidence: Evidence) -> Verdict {
-    let tool = build1.toolset().tools_of(server).next().cloned().ok_or_else(|| Failure::broken("a server without tools"))?;
+    let tool =
+        build1.toolset().tools_of(server).next().cloned().ok_or_else(|| Failure::broken("a server without tools"))?;
     build1.prepare(&tool).await?;
-    let case = tool.in_condition(Condition::Valid).next().cloned().ok_or_else(|| Failure::broken("a tool without a valid case"))?;
+    let case = tool
+        .in_condition(Condition::Valid)
+        .next()
+        .cloned()
+        .ok_or_else(|| Failure::broken("a tool without a valid case"))?;
     for _ in 0..10 {
         build1.judge(&tool, &case, &evidence).await?;
     }
     let session = build1.take_session(server).ok_or_else(|| Failure::broken("no session"))?;
     let status = session.close().await;
-    evidence.check("the server ends with success when its input ends", status.is_some_and(|status| status.success()), format!("{status:?}"))
+    evidence.check(
+        "the server ends with success when its input ends",
+        status.is_some_and(|status| status.success()),
+        format!("{status:?}"),
+    )
 }
 
 /// R4-M2-004: a call that takes too long is a time-out, and the session goes on after it.
@@ -442,7 +517,11 @@ async fn r4_m2_004_slow_call_times_out(mut build1: Build1, evidence: Evidence) -
     let limit = Duration::from_millis(1);
     let slow = session.call_within(limit, "decompose", json!({ "prd_text": long })).await;
     let class = slow.as_ref().err().map(support::mcp::McpError::class);
-    evidence.check("a call over its limit is a time-out", class == Some(Class::Timeout), format!("{:?}", slow.map(|reply| reply.elapsed())))?;
+    evidence.check(
+        "a call over its limit is a time-out",
+        class == Some(Class::Timeout),
+        format!("{:?}", slow.map(|reply| reply.elapsed())),
+    )?;
     let next = session.call("decompose", json!({ "prd_text": prd })).await?.value(Kind::Object)?;
     evidence.check("the next call is answered", next["service_map"]["services"].is_array(), &next["service_map"])
 }
@@ -513,9 +592,11 @@ async fn r4_m2_005_nonzero_exit_is_logged(build1: Build1, evidence: Evidence) ->
 async fn r4_m2_007_latency(mut build1: Build1, evidence: Evidence) -> Verdict {
     const CALLS: usize = 30;
     const WARM_UP: usize = 3;
-    let (mut latency, mut start_up, mut health) = (LatencyRecorder::default(), LatencyRecorder::default(), BTreeMap::new());
+    let (mut latency, mut start_up, mut health) =
+        (LatencyRecorder::default(), LatencyRecorder::default(), BTreeMap::new());
     for server in build1.toolset().servers.clone() {
-        let result = check_mcp_health(&build1.command(&server.key)?, build1.logs(), build1.limits(&server.key).start).await;
+        let result =
+            check_mcp_health(&build1.command(&server.key)?, build1.logs(), build1.limits(&server.key).start).await;
         evidence.check(&format!("{} is healthy", server.key), result.error.is_empty(), &result)?;
         health.insert(server.key.clone(), result);
         for _ in 0..5 {
@@ -529,7 +610,8 @@ async fn r4_m2_007_latency(mut build1: Build1, evidence: Evidence) -> Verdict {
         build1.step(step).await?;
     }
     for tool in build1.toolset().tools.clone() {
-        let arguments = build1.arguments_of(tool.in_condition(Condition::RequiredOnly).chain(&tool.cases).next(), &tool.name)?;
+        let arguments =
+            build1.arguments_of(tool.in_condition(Condition::RequiredOnly).chain(&tool.cases).next(), &tool.name)?;
         for round in 0..CALLS + WARM_UP {
             let reply = build1.call(&tool.name, arguments.clone()).await?;
             if round >= WARM_UP {
@@ -561,23 +643,30 @@ async fn r4_m2_008_twins_share_their_data(mut build1: Build1, evidence: Evidence
     build1.step("contracts").await?;
     let id = build1.variables().get("contract_id").and_then(Value::as_str).unwrap_or_default().to_owned();
     let over_mcp = build1.call("get_contract", json!({ "contract_id": id })).await?.value(Kind::Nullable)?;
-    let over_http = evidence.check_ok("GET /api/contracts/{id}", client.get(format!("{engine}/api/contracts/{id}")).send().await)?;
+    let over_http = evidence
+        .check_ok("GET /api/contracts/{id}", client.get(format!("{engine}/api/contracts/{id}")).send().await)?;
     let over_http: Value = evidence.check_ok("its body is JSON", over_http.json().await)?;
     evidence.check_eq("a contract created over MCP is the same over HTTP", over_http, over_mcp)?;
 
     let spec = build1.variables().get("openapi_order").cloned();
     let new = json!({ "service_name": "over-http", "type": "openapi", "version": "2.0.0", "spec": spec });
-    let created = evidence.check_ok("POST /api/contracts", client.post(format!("{engine}/api/contracts")).json(&new).send().await)?;
+    let created = evidence
+        .check_ok("POST /api/contracts", client.post(format!("{engine}/api/contracts")).json(&new).send().await)?;
     let created: Value = evidence.check_ok("its body is JSON", created.json().await)?;
     let over_mcp = build1.call("get_contract", json!({ "contract_id": created["id"] })).await?.value(Kind::Nullable)?;
     evidence.check_eq("a contract created over HTTP is the same over MCP", over_mcp, created)?;
 
     let code = build1.twin("codebase_intelligence_http").await?.url().to_owned();
     build1.step("tree").await?;
-    let symbols = evidence.check_ok("GET /api/symbols", client.get(format!("{code}/api/symbols?name=User")).send().await)?;
+    let symbols =
+        evidence.check_ok("GET /api/symbols", client.get(format!("{code}/api/symbols?name=User")).send().await)?;
     let symbols: Value = evidence.check_ok("its body is JSON", symbols.json().await)?;
     let listed = symbols.get("items").unwrap_or(&symbols).as_array().cloned().unwrap_or_default();
-    evidence.check("a class indexed over MCP is listed over HTTP", listed.iter().any(|symbol| symbol["symbol_name"] == "User"), &symbols)
+    evidence.check(
+        "a class indexed over MCP is listed over HTTP",
+        listed.iter().any(|symbol| symbol["symbol_name"] == "User"),
+        &symbols,
+    )
 }
 
 /// The cases of this file are the rows of the table: a tool added there must be added here.

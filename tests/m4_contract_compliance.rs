@@ -28,6 +28,14 @@ async fn b1_04_contract_validation(
     }
     let verdict = build1.call("validate_spec", json!({ "spec": broken, "type": kind })).await?.value(Kind::Object)?;
     evidence.check_eq("the broken twin is not valid", &verdict["valid"], &json!(false))?;
-    evidence.check("its errors are listed", verdict["errors"].as_array().is_some_and(|errors| !errors.is_empty()), &verdict)?;
-    evidence.check("each error is a text", verdict["errors"].as_array().into_iter().flatten().all(Value::is_string), &verdict)
+    evidence.check(
+        "its errors are listed",
+        verdict["errors"].as_array().is_some_and(|errors| !errors.is_empty()),
+        &verdict,
+    )?;
+    evidence.check(
+        "each error is a text",
+        verdict["errors"].as_array().into_iter().flatten().all(Value::is_string),
+        &verdict,
+    )
 }

@@ -16,7 +16,10 @@ pub const PYTHON_VARIABLE: &str = "RUN4_PYTHON";
 /// The toolbox cannot be made; the text says what to do.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("the toolbox cannot be made: {reason}")]
-#[diagnostic(code(run4::toolbox), help("it needs python3 >= 3.11 with venv, and PyPI once; `cargo run4 doctor` tries again"))]
+#[diagnostic(
+    code(run4::toolbox),
+    help("it needs python3 >= 3.11 with venv, and PyPI once; `cargo run4 doctor` tries again")
+)]
 pub struct ToolboxError {
     reason: String,
 }

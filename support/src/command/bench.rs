@@ -128,7 +128,8 @@ async fn indexing(build1: &mut Build1) -> Result<(), Failure> {
 /// The peak memory of a process in MiB, as the kernel counts it.
 fn peak_mib(id: u32) -> f64 {
     let status = std::fs::read_to_string(Path::new("/proc").join(id.to_string()).join("status")).unwrap_or_default();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     kib.unwrap_or(f64::NAN) / 1024.0
 }
 

@@ -50,7 +50,5 @@ fn unmet_rows() -> Option<impl Fn(&str) -> bool> {
     let matrix = Matrix::load().ok()?;
     let config = Run4Config::load(&workspace::root()).ok()?;
     let profile = Profile::read(&config.sut_manifest, Default::default()).ok()?;
-    Some(move |test: &str| {
-        matrix.claimed_by(test).is_some_and(|row| row.keys.iter().any(|key| !profile.has(key)))
-    })
+    Some(move |test: &str| matrix.claimed_by(test).is_some_and(|row| row.keys.iter().any(|key| !profile.has(key))))
 }

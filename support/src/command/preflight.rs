@@ -103,7 +103,7 @@ fn version(text: &str) -> Option<(u32, u32, u32)> {
 
 fn disk() -> Finding {
     const REMEDY: &str = "free some space on the disk of the workspace";
-    match rustix::fs::statvfs(&workspace::root()) {
+    match rustix::fs::statvfs(workspace::root()) {
         Err(error) => Finding::Fatal(error.to_string(), REMEDY),
         Ok(stat) => {
             let free = stat.f_bavail * stat.f_frsize;
@@ -144,7 +144,13 @@ pub(super) fn doctor(config: &Run4Config) -> Outcome {
     match toolbox::ensure() {
         Ok(python) => println!("{}", line("toolbox", &Finding::Good(python.display().to_string()))),
         Err(error) => {
-            println!("{}", line("toolbox", &Finding::Missing(error.to_string(), "see the text above; rows that need it are UNTESTABLE")));
+            println!(
+                "{}",
+                line(
+                    "toolbox",
+                    &Finding::Missing(error.to_string(), "see the text above; rows that need it are UNTESTABLE")
+                )
+            );
         }
     }
     Ok(0)

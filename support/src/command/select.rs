@@ -34,7 +34,10 @@ pub(super) struct Selection {
 /// A word that selects nothing.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("{word:?} is no id, requirement or milestone; the nearest are {}", nearest.join(", "))]
-#[diagnostic(code(run4::selection), help("ids and requirements stand in fixtures/matrix.toml and fixtures/requirements.toml; milestones are m1 to m6"))]
+#[diagnostic(
+    code(run4::selection),
+    help("ids and requirements stand in fixtures/matrix.toml and fixtures/requirements.toml; milestones are m1 to m6")
+)]
 pub(super) struct UnknownWord {
     word: String,
     nearest: Vec<String>,
@@ -93,8 +96,10 @@ impl Selection {
 fn unknown(word: &str, written: &str, matrix: &Matrix, requirements: &[Requirement]) -> UnknownWord {
     let ids = matrix.rows().iter().map(|row| row.id.to_string());
     let names = ids.chain(requirements.iter().map(|requirement| requirement.id.clone()));
-    let mut near: Vec<_> =
-        names.chain(milestones().map(|number| format!("M{number}"))).map(|name| (strsim::damerau_levenshtein(written, &name), name)).collect();
+    let mut near: Vec<_> = names
+        .chain(milestones().map(|number| format!("M{number}")))
+        .map(|name| (strsim::damerau_levenshtein(written, &name), name))
+        .collect();
     near.sort();
     UnknownWord { word: word.to_owned(), nearest: near.into_iter().take(3).map(|(_, name)| name).collect() }
 }

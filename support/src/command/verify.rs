@@ -222,7 +222,13 @@ fn keep_mcp_results(bundle: &Path, state: &mut Run4State) -> std::io::Result<()>
         .iter()
         .map(|(tool, calls)| {
             let passed = calls.iter().all(|call| call["passed"] == true);
-            (tool.clone(), serde_json::Map::from_iter([("passed".to_owned(), json!(passed)), ("calls".to_owned(), json!(calls.len()))]))
+            (
+                tool.clone(),
+                serde_json::Map::from_iter([
+                    ("passed".to_owned(), json!(passed)),
+                    ("calls".to_owned(), json!(calls.len())),
+                ]),
+            )
         })
         .collect();
     results.insert("tool_calls".into(), json!(tools));

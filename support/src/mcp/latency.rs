@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+/// The longest time that is told apart, in microseconds: one hour.
+const LONGEST: u64 = 3_600_000_000;
+
 /// Times by name, kept to three significant digits in microseconds.
 #[derive(Debug, Default)]
 pub struct LatencyRecorder {
@@ -30,10 +33,8 @@ impl LatencyRecorder {
     /// Adds one time under `name`.
     pub fn record(&mut self, name: &str, elapsed: Duration) {
         let histogram = self.histograms.entry(name.to_owned()).or_insert_with(|| {
-            // Three digits is within what the constructor accepts, always.
-            let mut histogram = Histogram::new(3).unwrap_or_else(|_| unreachable!("3 digits are supported"));
-            histogram.auto(true);
-            histogram
+            // The bounds and the digits are within what the constructor accepts, always.
+            Histogram::new_with_bounds(1, LONGEST, 3).unwrap_or_else(|_| unreachable!("the bounds are in order"))
         });
         histogram.saturating_record(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
     }

@@ -62,7 +62,7 @@ impl Reply {
         }
         let value = match &self.result.structured_content {
             Some(structured) if !structured.is_null() => unwrap_result(structured.clone()),
-            _ => self.from_texts(kind)?,
+            _ => self.value_of_texts(kind)?,
         };
         if let Some(message) = business_error(&value) {
             return Err(McpError::Business { tool: self.tool.clone(), message });
@@ -76,7 +76,7 @@ impl Reply {
         if fits { Ok(value) } else { Err(self.malformed(format!("promised {kind:?}, answered {value}"))) }
     }
 
-    fn from_texts(&self, kind: Kind) -> Result<Value, McpError> {
+    fn value_of_texts(&self, kind: Kind) -> Result<Value, McpError> {
         let texts = self.texts();
         match (kind, texts.as_slice()) {
             (Kind::String, texts) => Ok(Value::String(texts.concat())),

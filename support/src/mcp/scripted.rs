@@ -243,12 +243,7 @@ impl Server {
 
     fn note(&self, event: &str, params: &Value) -> std::io::Result<()> {
         let Some(path) = &self.log else { return Ok(()) };
-        let entry = Entry {
-            at: Utc::now(),
-            pid: std::process::id(),
-            event: event.to_owned(),
-            params: params.clone(),
-        };
+        let entry = Entry { at: Utc::now(), pid: std::process::id(), event: event.to_owned(), params: params.clone() };
         let mut log = File::options().create(true).append(true).open(path)?;
         log.write_all(format!("{}\n", serde_json::to_string(&entry)?).as_bytes())
     }

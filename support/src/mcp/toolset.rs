@@ -202,8 +202,7 @@ impl Toolset {
     pub fn variables(&self) -> Result<Variables, ToolsetError> {
         let mut variables = Variables::default();
         for (name, source) in &self.variable {
-            let value =
-                source.read().map_err(|reason| ToolsetError(format!("variable {name}: {reason}")))?;
+            let value = source.read().map_err(|reason| ToolsetError(format!("variable {name}: {reason}")))?;
             variables.set(name, value);
         }
         Ok(variables)
@@ -291,11 +290,9 @@ impl Variables {
     /// # Errors
     /// As [`Variables::arguments`].
     pub fn facts(&self, case: &Case) -> Result<Vec<Fact>, ToolsetError> {
-        let promised = [(&case.shows, Fact::Shows as fn(Value) -> Fact), (&case.lacks, Fact::Lacks), (&case.is, Fact::Is)];
-        promised
-            .into_iter()
-            .filter_map(|(text, fact)| text.as_ref().map(|text| self.json(text).map(fact)))
-            .collect()
+        let promised =
+            [(&case.shows, Fact::Shows as fn(Value) -> Fact), (&case.lacks, Fact::Lacks), (&case.is, Fact::Is)];
+        promised.into_iter().filter_map(|(text, fact)| text.as_ref().map(|text| self.json(text).map(fact))).collect()
     }
 
     fn json(&self, text: &str) -> Result<Value, ToolsetError> {

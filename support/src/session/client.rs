@@ -16,13 +16,7 @@ use crate::{sut, verdict::Failure, workspace};
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
     /// Start a process and keep it until the session ends.
-    Start {
-        name: String,
-        argv: Vec<String>,
-        cwd: PathBuf,
-        env: BTreeMap<String, String>,
-        logs: PathBuf,
-    },
+    Start { name: String, argv: Vec<String>, cwd: PathBuf, env: BTreeMap<String, String>, logs: PathBuf },
     /// End a process.
     Stop { name: String },
 }

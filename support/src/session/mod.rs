@@ -16,7 +16,11 @@ pub use client::{Service, Supervisor};
 pub use supervise::{Watch, start_supervisor, supervise};
 pub use sweep::{marked_processes, sweep};
 
-use crate::{atomic, verdict::{Failure, Status}, workspace};
+use crate::{
+    atomic,
+    verdict::{Failure, Status},
+    workspace,
+};
 
 /// The folder of this session's shared values.
 fn folder() -> PathBuf {

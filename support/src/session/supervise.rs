@@ -130,10 +130,8 @@ fn finish(watch: &Watch) -> io::Result<()> {
     if watch.afterwards.is_empty() {
         return Ok(());
     }
-    let status = std::process::Command::new(workspace::run4_program())
-        .args(&watch.afterwards)
-        .stdin(Stdio::null())
-        .status()?;
+    let status =
+        std::process::Command::new(workspace::run4_program()).args(&watch.afterwards).stdin(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("{:?}: {status}", watch.afterwards))) }
 }
 
@@ -166,12 +164,7 @@ async fn serve(stream: UnixStream, services: &mut BTreeMap<String, Process>) -> 
     writer.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await
 }
 
-fn start(
-    services: &mut BTreeMap<String, Process>,
-    name: String,
-    mut command: Command,
-    logs: PathBuf,
-) -> Answer {
+fn start(services: &mut BTreeMap<String, Process>, name: String, mut command: Command, logs: PathBuf) -> Answer {
     if services.get_mut(&name).is_some_and(|process| process.exited().is_none()) {
         return Answer::Refused(format!("a process {name:?} is running already"));
     }

@@ -48,8 +48,7 @@ impl Process {
     /// # Errors
     /// When the program or its log cannot be opened.
     pub fn spawn(command: &Command, logs: &Path, piped: bool) -> Result<Self, SpawnError> {
-        let failed =
-            |source| SpawnError { key: command.key.clone(), program: command.argv.join(" "), source };
+        let failed = |source| SpawnError { key: command.key.clone(), program: command.argv.join(" "), source };
         let (log, file) = new_log(logs, &command.key).map_err(failed)?;
         let mut start = tokio::process::Command::new(&command.argv[0]);
         start.args(&command.argv[1..]).current_dir(&command.cwd).env_clear().process_group(0).kill_on_drop(true);
