@@ -408,7 +408,15 @@ fn r4_m1_006_run_leaves_no_process(#[case] signal: Option<Signal>, evidence: Evi
         }
     }
     let mut nested = nested
-        .args(["nextest", "run", "--no-input-handler", "-E", "test(/^r4_m1_006_session_fixtures/)"])
+        .args([
+            "nextest",
+            "run",
+            "--no-input-handler",
+            "--test",
+            "m1_infrastructure",
+            "-E",
+            "test(/^r4_m1_006_session_fixtures/)",
+        ])
         .current_dir(workspace::root())
         .env("RUN4_INTERNAL_OUTER_SESSION", workspace::session_id())
         .env("RUN4_BUNDLE", folder.path().join("bundle"))

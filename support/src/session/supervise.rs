@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
@@ -111,9 +112,8 @@ pub async fn supervise(watch: &Watch) -> io::Result<()> {
         }
     }
     let _ = std::fs::remove_file(&socket);
-    for process in services.values_mut() {
-        process.stop().await;
-    }
+    // All at once: the slowest of them sets the time.
+    join_all(services.values_mut().map(Process::stop)).await;
     let swept = sweep(&watch.session)?;
     if !swept.is_empty() {
         eprintln!("session {}: ended what was left: {swept:?}", watch.session);

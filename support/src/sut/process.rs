@@ -39,6 +39,7 @@ pub struct Process {
     group: Option<Pid>,
     key: String,
     log: PathBuf,
+    reads_input: bool,
 }
 
 impl Process {
@@ -67,7 +68,7 @@ impl Process {
         }
         let child = start.spawn().map_err(failed)?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Self { child, group, key: command.key.clone(), log })
+        Ok(Self { child, group, key: command.key.clone(), log, reads_input: piped })
     }
 
     /// The process id; `None` once it has been reaped.
@@ -112,16 +113,18 @@ impl Process {
         }
     }
 
-    /// Waits for the process, whose stdin should be closed by now; asks it to end, and
-    /// kills what is left of its group.
+    /// Ends the process and kills what is left of its group: waits for one that reads its
+    /// input, which should be closed by now, then asks it to end, then kills it.
     pub async fn stop(&mut self) -> Option<ExitStatus> {
-        let mut status = tokio::time::timeout(STOP_GRACE, self.child.wait()).await.ok();
-        if status.is_none() {
+        if self.reads_input {
+            let _ = tokio::time::timeout(STOP_GRACE, self.child.wait()).await;
+        }
+        if self.exited().is_none() {
             self.signal(Signal::TERM);
-            status = tokio::time::timeout(STOP_GRACE, self.child.wait()).await.ok();
+            let _ = tokio::time::timeout(STOP_GRACE, self.child.wait()).await;
         }
         self.kill().await;
-        status.or(Some(self.child.wait().await)).and_then(Result::ok)
+        self.exited()
     }
 
     /// The file that holds its stderr.
