@@ -1,0 +1,236 @@
+//! Milestone 6: the report can be believed (plan R4-M6-001 to R4-M6-006; spec scoring.md).
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use chrono::Utc;
+use rstest::{fixture, rstest};
+use serde_json::{Value, json};
+use support::{
+    audit::{
+        Audit, Colour, Manifest, Problem, Run, RunKind, SystemInfo, audit,
+        scoring::{IntegrationTerms, Rate, SystemTerms, Term, aggregate, integration_score, system_score},
+        write_report,
+    },
+    config::Substrate,
+    evidence::{Check, Record},
+    mcp::Toolset,
+    prelude::*,
+    verdict::Status,
+};
+use tempfile::TempDir;
+
+const SESSION: &str = "00000000-0000-4000-8000-000000000001";
+const RUN: &str = "00000000-0000-4000-8000-000000000002";
+
+/// A bundle made by hand: records of tests that all ended well by the runner's word.
+struct Bundle {
+    folder: TempDir,
+    cases: String,
+}
+
+#[fixture]
+fn bundle() -> Bundle {
+    Bundle { folder: tempfile::tempdir().expect("a temporary folder"), cases: String::new() }
+}
+
+impl Bundle {
+    /// Adds a test of M2 that passed, with the tool calls it saw.
+    fn passed(&mut self, test: &str, tool_calls: Vec<Value>) -> Result<PathBuf, Failure> {
+        let record = Record {
+            binary: "m2_mcp_wiring".into(),
+            test: test.into(),
+            session: SESSION.into(),
+            run: Some(RUN.into()),
+            system: None,
+            substrate: None,
+            started_at: Utc::now(),
+            finished_at: Some(Utc::now()),
+            verdict: Some(Status::Pass),
+            checks: vec![Check { fact: "it held".into(), holds: true, seen: None }],
+            observations: BTreeMap::from([("tool_calls".to_owned(), Value::Array(tool_calls))]),
+        };
+        let path = Record::path(self.folder.path(), "m2_mcp_wiring", test);
+        support::atomic::write_json(&path, &record)?;
+        self.cases += &format!(r#"<testcase name="{test}" classname="run4::m2_mcp_wiring" time="0.1"/>"#);
+        Ok(path)
+    }
+
+    /// Writes the runner's results and seals everything.
+    fn seal(&self) -> Verdict {
+        let junit = format!(
+            r#"<?xml version="1.0"?><testsuites name="run4" tests="1" failures="0" errors="0" uuid="{RUN}"><testsuite name="run4::m2_mcp_wiring" tests="1" disabled="0" errors="0" failures="0">{}</testsuite></testsuites>"#,
+            self.cases
+        );
+        support::atomic::write(&self.folder.path().join("junit/m2.xml"), junit)?;
+        let system = SystemInfo { name: "by hand".into(), ..SystemInfo::default() };
+        let mut manifest =
+            Manifest::begin(SESSION, RunKind::Full, &system, Substrate::Process).map_err(Failure::fail)?;
+        let junit = "junit/m2.xml".into();
+        manifest.add_run(Run { milestone: Some(2), run_id: RUN.into(), junit, exit_code: Some(0), seconds: 1.0 });
+        Ok(manifest.finish(self.folder.path())?)
+    }
+
+    fn audit(&self) -> Result<Audit, Failure> {
+        audit(self.folder.path()).map_err(Failure::fail)
+    }
+}
+
+/// The word of an id's status.
+fn word(audit: &Audit, id: &str) -> &'static str {
+    audit.rows.iter().find(|row| row.row.id.to_string() == id).map_or("absent", |row| row.status.word())
+}
+
+fn rate(passed: u32, total: u32) -> Term<Rate> {
+    Rate::new(passed, total).map_or_else(|| Term::not_measured("no rate"), |rate| Term::measured(rate, "example"))
+}
+
+fn near(seen: f64, promised: f64) -> bool {
+    (seen - promised).abs() < 0.005
+}
+
+/// R4-M6-001: the worked examples of the system score, one with a category that does not apply.
+#[rstest]
+#[case::a([(10, 10), (9, 10), (8, 10)], 1.0, Some((1, 1)), (4, 5), 91.50, "GREEN")]
+#[case::b([(6, 10), (17, 20), (7, 10)], 10.0, Some((2, 3)), (3, 5), 58.67, "YELLOW")]
+#[case::c([(9, 10), (19, 20), (9, 10)], 2.0, None, (14, 15), 89.63, "GREEN")]
+fn r4_m6_001_system_score_examples(
+    #[case] rates: [(u32, u32); 3],
+    #[case] density: f64,
+    #[case] health: Option<(u32, u32)>,
+    #[case] artifacts: (u32, u32),
+    #[case] promised: f64,
+    #[case] colour: &str,
+    evidence: Evidence,
+) -> Verdict {
+    let [requirements, tests, contracts] = rates.map(|(passed, total)| rate(passed, total));
+    let score = system_score(&SystemTerms {
+        requirements,
+        tests,
+        contracts,
+        violation_density: Term::measured(density, "example"),
+        health: health.map(|(passed, total)| rate(passed, total)),
+        artifacts: rate(artifacts.0, artifacts.1),
+    });
+    evidence.check("the score", near(score.value, promised), score.value)?;
+    evidence.check_eq("the colour", Colour::of_score(score.value).to_string(), colour)
+}
+
+/// R4-M6-001: what was not measured earns nothing, least of all full marks.
+#[rstest]
+fn r4_m6_001_unmeasured_terms_earn_nothing(evidence: Evidence) -> Verdict {
+    let nothing = || Term::not_measured("nobody looked");
+    let score = system_score(&SystemTerms {
+        requirements: nothing(),
+        tests: nothing(),
+        contracts: nothing(),
+        violation_density: Term::not_measured("nobody looked"),
+        health: Some(nothing()),
+        artifacts: nothing(),
+    });
+    evidence.check_eq("the score", score.value, 0.0)?;
+    evidence.check_eq("it counts as not measured", score.is_measured(), false)
+}
+
+/// R4-M6-002: the worked example of the integration score.
+#[rstest]
+fn r4_m6_002_integration_score_examples(evidence: Evidence) -> Verdict {
+    let violations = Term::measured(3, "example");
+    let terms = IntegrationTerms { tools: rate(18, 20), flows: rate(8, 10), violations, phases: rate(6, 7) };
+    let score = integration_score(&terms).value;
+    evidence.check("the score", near(score, 81.43), score)
+}
+
+/// R4-M6-003: the worked example of the aggregate.
+#[rstest]
+fn r4_m6_003_aggregate_score_examples(evidence: Evidence) -> Verdict {
+    let score = aggregate(91.5, 80.0, 70.0, 81.43);
+    evidence.check("the score", near(score, 81.24), score)
+}
+
+/// R4-M6-004: an empty run gives a whole report: seven sections, all 58 ids, none green, and
+/// an exit code that says that nothing was verified.
+#[rstest]
+fn r4_m6_004_report_skeleton(bundle: Bundle, evidence: Evidence) -> Verdict {
+    bundle.seal()?;
+    let audit = bundle.audit()?;
+    evidence.check_eq("ids that passed", audit.counts().pass, 0)?;
+    evidence.check_eq("the exit code", audit.exit_code(), 2)?;
+    let report = std::fs::read_to_string(write_report(&audit, bundle.folder.path())?)?;
+    let sections: Vec<_> = report.lines().filter(|line| line.starts_with("## ")).collect();
+    let promised = [
+        "## 1. Executive Summary",
+        "## 2. Methodology",
+        "## 3. Per-System Assessment",
+        "## 4. Integration Assessment",
+        "## 5. Fix Pass History",
+        "## 6. Gap Analysis",
+        "## 7. Appendices",
+    ];
+    evidence.check_eq("its sections", sections, promised.to_vec())?;
+    let absent: Vec<_> =
+        audit.rows.iter().map(|row| row.row.id.to_string()).filter(|id| !report.contains(id)).collect();
+    evidence.check_eq("ids it leaves out", absent, Vec::<String>::new())?;
+    let again = std::fs::read_to_string(write_report(&bundle.audit()?, bundle.folder.path())?)?;
+    evidence.check("the same bundle gives the same bytes", again == report, report.len())
+}
+
+/// R4-M6-004: a pass stands on the test's own record; without it, or with another, it falls.
+#[rstest]
+#[case::whole(|_: &Path| Ok(()), "PASS", 0)]
+#[case::altered(|path: &Path| std::fs::write(path, std::fs::read_to_string(path)?.replace("it held", "it held well")), "BROKEN", 1)]
+#[case::removed(|path: &Path| std::fs::remove_file(path), "BROKEN", 1)]
+fn r4_m6_004_every_figure_has_evidence(
+    mut bundle: Bundle,
+    #[case] tamper: fn(&Path) -> std::io::Result<()>,
+    #[case] promised: &str,
+    #[case] problems: usize,
+    evidence: Evidence,
+) -> Verdict {
+    let record = bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
+    bundle.seal()?;
+    tamper(&record)?;
+    let audit = bundle.audit()?;
+    evidence.check_eq("the status of B1-09", word(&audit, "B1-09"), promised)?;
+    let named: Vec<_> = audit.problems.iter().map(Problem::to_string).filter(|text| text.contains("b1_09")).collect();
+    evidence.check_eq("problems that name the record", named.len(), problems)
+}
+
+/// R4-M6-004: a green result without any record is not a pass.
+#[rstest]
+fn r4_m6_004_green_without_a_record_is_broken(mut bundle: Bundle, evidence: Evidence) -> Verdict {
+    let record = bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
+    std::fs::remove_file(record)?;
+    bundle.seal()?;
+    evidence.check_eq("the status of B1-09", word(&bundle.audit()?, "B1-09"), "BROKEN")
+}
+
+/// R4-M6-006: a tool is GREEN when valid and invalid calls passed, YELLOW without the invalid
+/// one, RED when a valid one did not.
+#[rstest]
+#[case::both(true, Some(true), Colour::Green)]
+#[case::error_not_tested(true, None, Colour::Yellow)]
+#[case::error_failed(true, Some(false), Colour::Yellow)]
+#[case::valid_failed(false, Some(true), Colour::Red)]
+fn r4_m6_006_interface_matrix_colours(
+    mut bundle: Bundle,
+    #[case] valid: bool,
+    #[case] error: Option<bool>,
+    #[case] promised: Colour,
+    toolset: Toolset,
+    evidence: Evidence,
+) -> Verdict {
+    let call = |condition: &str, passed| json!({ "tool": "find_callers", "case": "by hand", "condition": condition, "parseable": true, "passed": passed });
+    bundle.passed("b1_07_mcp_tool_responses::case_16_find_callers", vec![call("valid", valid)])?;
+    let errors = error.map(|passed| call("invalid", passed)).into_iter().collect();
+    bundle.passed("b1_15_invalid_tool_input::case_16_find_callers", errors)?;
+    bundle.seal()?;
+    let audit = bundle.audit()?;
+    evidence.check_eq("tools in the matrix", audit.coverage.len(), toolset.tools.len())?;
+    let tool = audit.coverage.iter().find(|tool| tool.tool == "find_callers");
+    evidence.check_eq("the colour", tool.map(|tool| tool.colour), Some(promised))?;
+    let other = audit.coverage.iter().find(|tool| tool.tool == "decompose");
+    evidence.check_eq("a tool nobody called", other.map(|tool| tool.colour), Some(Colour::Red))
+}
