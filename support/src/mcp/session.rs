@@ -76,8 +76,8 @@ impl Session {
     /// When the program cannot be started, ends before it answers, or does not answer within
     /// `limits.start`.
     pub async fn open(command: &Command, logs: &Path, limits: Limits) -> Result<Self, McpError> {
-        let mut process = Process::spawn(command, logs, true)?;
         let begun = Instant::now();
+        let mut process = Process::spawn(command, logs, true)?;
         let handshake = |reason: String, process: &Process| McpError::Handshake {
             server: command.key.clone(),
             reason,

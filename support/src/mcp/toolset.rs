@@ -1,12 +1,11 @@
 //! The table of the 20 tools: how each is called in each condition and what must come back
 //! (`fixtures/toolset.toml`, spec tools.md §7). Read by the tests, the guards and the report.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
-use super::Kind;
+use super::{Kind, Variables, variables::Source};
 use crate::{verdict::Failure, workspace};
 
 /// The toolset as its file says it.
@@ -50,7 +49,7 @@ struct Step {
 pub struct StepCall {
     /// The tool.
     pub tool: String,
-    arguments: String,
+    pub(super) arguments: String,
     /// Variables set from the reply, by JSON pointer.
     #[serde(default)]
     pub save: BTreeMap<String, String>,
@@ -113,31 +112,19 @@ pub struct Case {
     pub name: String,
     /// How the tool is called.
     pub condition: Condition,
-    arguments: String,
+    pub(super) arguments: String,
     #[serde(default)]
-    shows: Option<String>,
+    pub(super) shows: Option<String>,
     #[serde(default)]
-    lacks: Option<String>,
+    pub(super) lacks: Option<String>,
     #[serde(default)]
-    is: Option<String>,
-}
-
-/// Where the value of a variable comes from.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Source {
-    text: Option<String>,
-    document: Option<String>,
-    folder: Option<String>,
-    value: Option<String>,
-    #[serde(default)]
-    remove: Vec<String>,
+    pub(super) is: Option<String>,
 }
 
 /// The toolset cannot be used; the message names the place.
 #[derive(Debug, thiserror::Error)]
 #[error("fixtures/toolset.toml: {0}")]
-pub struct ToolsetError(String);
+pub struct ToolsetError(pub(super) String);
 
 impl From<ToolsetError> for Failure {
     fn from(error: ToolsetError) -> Self {
@@ -224,212 +211,5 @@ impl Tool {
     /// The cases in one condition.
     pub fn in_condition(&self, condition: Condition) -> impl Iterator<Item = &Case> {
         self.cases.iter().filter(move |case| case.condition == condition)
-    }
-}
-
-impl Source {
-    fn read(&self) -> Result<Value, String> {
-        let read = |name: &String| {
-            std::fs::read_to_string(workspace::fixture(name)).map_err(|error| format!("{name}: {error}"))
-        };
-        let mut value = match (&self.text, &self.document, &self.folder, &self.value) {
-            (Some(name), None, None, None) => Value::String(read(name)?),
-            (None, Some(name), None, None) => {
-                yaml_serde::from_str(&read(name)?).map_err(|error| format!("{name}: {error}"))?
-            }
-            (None, None, Some(name), None) => json!(workspace::fixture(name)),
-            (None, None, None, Some(text)) => serde_json::from_str(text).map_err(|error| error.to_string())?,
-            _ => return Err("give exactly one of text, document, folder, value".into()),
-        };
-        for pointer in &self.remove {
-            remove(&mut value, pointer).ok_or_else(|| format!("there is no {pointer} to remove"))?;
-        }
-        Ok(value)
-    }
-}
-
-fn remove(document: &mut Value, pointer: &str) -> Option<Value> {
-    let (parent, key) = pointer.rsplit_once('/')?;
-    let key = key.replace("~1", "/").replace("~0", "~");
-    document.pointer_mut(parent)?.as_object_mut()?.shift_remove(&key)
-}
-
-/// What `${…}` stands for in arguments and facts.
-#[derive(Debug, Clone, Default)]
-pub struct Variables(Map<String, Value>);
-
-impl Variables {
-    /// Sets a variable.
-    pub fn set(&mut self, name: &str, value: Value) {
-        self.0.insert(name.to_owned(), value);
-    }
-
-    /// The value of a variable.
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
-    }
-
-    /// The arguments of a case.
-    ///
-    /// # Errors
-    /// When they are not JSON or name an unknown variable.
-    pub fn arguments(&self, case: &Case) -> Result<Value, ToolsetError> {
-        self.json(&case.arguments)
-    }
-
-    /// The arguments of a step's call.
-    ///
-    /// # Errors
-    /// As [`Variables::arguments`].
-    pub fn step_arguments(&self, call: &StepCall) -> Result<Value, ToolsetError> {
-        self.json(&call.arguments)
-    }
-
-    /// The facts a case promises of its reply.
-    ///
-    /// # Errors
-    /// As [`Variables::arguments`].
-    pub fn facts(&self, case: &Case) -> Result<Vec<Fact>, ToolsetError> {
-        let promised =
-            [(&case.shows, Fact::Shows as fn(Value) -> Fact), (&case.lacks, Fact::Lacks), (&case.is, Fact::Is)];
-        promised.into_iter().filter_map(|(text, fact)| text.as_ref().map(|text| self.json(text).map(fact))).collect()
-    }
-
-    fn json(&self, text: &str) -> Result<Value, ToolsetError> {
-        let template = serde_json::from_str(text).map_err(|error| ToolsetError(format!("{error} in {text}")))?;
-        self.fill(template)
-    }
-
-    fn fill(&self, template: Value) -> Result<Value, ToolsetError> {
-        Ok(match template {
-            Value::String(text) => self.fill_text(&text)?,
-            Value::Array(items) => items.into_iter().map(|item| self.fill(item)).collect::<Result<_, _>>()?,
-            Value::Object(members) => members
-                .into_iter()
-                .map(|(key, value)| Ok((key, self.fill(value)?)))
-                .collect::<Result<Map<_, _>, ToolsetError>>()?
-                .into(),
-            other => other,
-        })
-    }
-
-    fn fill_text(&self, text: &str) -> Result<Value, ToolsetError> {
-        let Some((before, rest)) = text.split_once("${") else { return Ok(json!(text)) };
-        let (name, after) =
-            rest.split_once('}').ok_or_else(|| ToolsetError(format!("{text:?} has a ${{ without }}")))?;
-        let value =
-            self.get(name).ok_or_else(|| ToolsetError(format!("{text:?} names the unknown variable {name:?}")))?;
-        if before.is_empty() && after.is_empty() {
-            return Ok(value.clone());
-        }
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let after = self.fill_text(after)?;
-        Ok(json!(format!("{before}{value}{}", after.as_str().unwrap_or_default())))
-    }
-}
-
-/// Something a reply must or must not say.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Fact {
-    /// It contains this: objects as a subset, each element of a list in some element.
-    Shows(Value),
-    /// No element of it contains any of these.
-    Lacks(Value),
-    /// It is exactly this.
-    Is(Value),
-}
-
-impl Fact {
-    /// Whether `reply` keeps the fact.
-    pub fn holds(&self, reply: &Value) -> bool {
-        match self {
-            Self::Shows(pattern) => contains(reply, pattern),
-            Self::Lacks(patterns) => {
-                let (patterns, elements) = (as_slice(patterns), as_slice(reply));
-                !patterns.iter().any(|pattern| elements.iter().any(|element| contains(element, pattern)))
-            }
-            Self::Is(value) => reply == value,
-        }
-    }
-}
-
-impl std::fmt::Display for Fact {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Shows(pattern) => write!(formatter, "the reply shows {pattern}"),
-            Self::Lacks(patterns) => write!(formatter, "the reply has none of {patterns}"),
-            Self::Is(value) => write!(formatter, "the reply is {value}"),
-        }
-    }
-}
-
-fn as_slice(value: &Value) -> &[Value] {
-    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
-}
-
-fn contains(value: &Value, pattern: &Value) -> bool {
-    match (value, pattern) {
-        (Value::Object(members), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, wanted)| members.get(key).is_some_and(|member| contains(member, wanted)))
-        }
-        (Value::Array(elements), Value::Array(wanted)) => {
-            wanted.iter().all(|wanted| elements.iter().any(|element| contains(element, wanted)))
-        }
-        // A text that shows another as its part: generated sources and messages.
-        (Value::String(text), Value::Array(wanted)) => {
-            wanted.iter().all(|wanted| wanted.as_str().is_some_and(|wanted| text.contains(wanted)))
-        }
-        (value, pattern) => value == pattern,
-    }
-}
-
-/// The schema of each tool's reply, by tool name (`fixtures/schemas/tool_replies.schema.json`).
-///
-/// # Errors
-/// When the file is missing, is not JSON, or has no `$defs` entry for `tool`.
-pub fn reply_schema(tool: &str) -> Result<jsonschema::Validator, ToolsetError> {
-    let path = Path::new("schemas/tool_replies.schema.json");
-    let failed = |reason: String| ToolsetError(format!("{}: {reason}", path.display()));
-    let text = std::fs::read_to_string(workspace::fixture(path)).map_err(|error| failed(error.to_string()))?;
-    let mut schema: Value = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-    if schema["$defs"].get(tool).is_none() {
-        return Err(failed(format!("no $defs entry {tool:?}")));
-    }
-    schema["$ref"] = json!(format!("#/$defs/{tool}"));
-    jsonschema::validator_for(&schema).map_err(|error| failed(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case::subset(json!({"a": 1, "b": 2}), json!({"a": 1}), true)]
-    #[case::missing_key(json!({"a": 1}), json!({"b": 1}), false)]
-    #[case::some_element(json!([{"a": 1}, {"a": 2}]), json!([{"a": 2}]), true)]
-    #[case::no_element(json!([{"a": 1}]), json!([{"a": 2}]), false)]
-    #[case::empty_object_shows_nothing(json!({}), json!({"a": 1}), false)]
-    #[case::part_of_a_text(json!("def test_login():"), json!(["login"]), true)]
-    #[case::number_is_not_its_text(json!("1"), json!(1), false)]
-    fn shows(#[case] reply: Value, #[case] pattern: Value, #[case] holds: bool) {
-        assert_eq!(Fact::Shows(pattern).holds(&reply), holds);
-    }
-
-    #[test]
-    fn lacks_looks_at_every_element() {
-        let fact = Fact::Lacks(json!([{"name": "main"}]));
-        assert!(fact.holds(&json!([{"name": "helper"}])));
-        assert!(!fact.holds(&json!([{"name": "helper"}, {"name": "main", "line": 3}])));
-    }
-
-    #[test]
-    fn variables_fill_whole_values_and_parts_of_texts() {
-        let mut variables = Variables::default();
-        variables.set("spec", json!({"openapi": "3.1.0"}));
-        variables.set("tree", json!("/code"));
-        let filled = variables.json(r#"{"spec": "${spec}", "path": "${tree}/a/${tree}"}"#).expect("fills");
-        assert_eq!(filled, json!({"spec": {"openapi": "3.1.0"}, "path": "/code/a//code"}));
-        assert!(variables.json(r#""${nothing}""#).expect_err("unknown").to_string().contains("nothing"));
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use client::{Service, Supervisor};
 pub use supervise::{Watch, start_supervisor, supervise};
-pub use sweep::{marked_processes, sweep};
+pub use sweep::{OUTER_SESSION_VARIABLE, marked_processes, sweep};
 
 use crate::{
     atomic,

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::workspace::SESSION_VARIABLE;
 
 /// The mark of processes that a test of a session starts in a session of their own.
-pub(super) const OUTER_SESSION_VARIABLE: &str = "RUN4_INTERNAL_OUTER_SESSION";
+pub const OUTER_SESSION_VARIABLE: &str = "RUN4_INTERNAL_OUTER_SESSION";
 
 /// How often the sweep looks again, since a process may fork while it is found.
 const ROUNDS: u32 = 50;
