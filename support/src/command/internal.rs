@@ -71,7 +71,7 @@ fn setup() -> Outcome {
         return Ok(0);
     }
     let run = variable("NEXTEST_RUN_ID")?;
-    let config = Run4Config::load(&workspace::root()).map_err(Problem::usage)?;
+    let config = super::settings()?;
     preflight::prepare_system(&config)?;
     if let Err(error) = toolbox::ensure() {
         eprintln!("warning: {error}; what needs it will be UNTESTABLE(toolbox)");

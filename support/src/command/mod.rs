@@ -13,7 +13,11 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use miette::Report;
 
-use crate::{audit, config::Run4Config, workspace};
+use crate::{
+    audit,
+    config::{Run4Config, Substrate},
+    workspace,
+};
 
 /// Exit codes (DESIGN "A verdict has five values").
 mod exit {
@@ -131,7 +135,15 @@ impl From<std::io::Error> for Problem {
 }
 
 fn settings() -> Result<Run4Config, Problem> {
-    Run4Config::load(&workspace::root()).map_err(Problem::usage)
+    let config = Run4Config::load(&workspace::root()).map_err(Problem::usage)?;
+    // A report that says docker over services that ran as processes would be a lie.
+    if config.substrate == Substrate::Docker {
+        return Err(Problem::usage(miette::miette!(
+            help = "leave `substrate` out of run4.toml and RUN4_SUBSTRATE unset",
+            "substrate docker: the suite cannot start containers yet"
+        )));
+    }
+    Ok(config)
 }
 
 /// The one runtime of this process (D-03).

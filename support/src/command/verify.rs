@@ -38,31 +38,30 @@ const BUNDLE: [&str; 11] = [
     "SUPER_TEAM_AUDIT_REPORT.md",
 ];
 
+/// What of the state names the words of the command line that the run was started with.
+const SELECTION: &str = "selection";
+
 /// Runs the main job; gives the exit code of its verdict.
 pub(super) fn run(config: &Run4Config, words: &[String], resume: bool) -> Outcome {
-    let unreadable = |error: &dyn std::fmt::Display| Problem::unverified(miette::miette!("{error}"));
-    let matrix = Matrix::load().map_err(|error| unreadable(&error))?;
-    let requirements = requirements().map_err(|error| unreadable(&error))?;
-    let selection = Selection::parse(words, &matrix, &requirements).map_err(Problem::usage)?;
-
-    preflight::preflight()?;
-    eprintln!("building the suite and the system under test");
-    preflight::prepare_system(config)?;
-    eprintln!("checking the toolbox");
-    if let Err(error) = toolbox::ensure() {
-        eprintln!("warning: {error}; rows that need it are UNTESTABLE(toolbox)");
-    }
+    let matrix = Matrix::load().map_err(unreadable)?;
+    let requirements = requirements().map_err(unreadable)?;
+    let parse = |words: &[String]| Selection::parse(words, &matrix, &requirements).map_err(Problem::usage);
+    let mut selection = parse(words)?;
+    set_up(config)?;
 
     let bundle = &config.output_dir;
-    let mut state = begin(config, bundle, resume)?;
+    let mut state = begin(config, bundle, words, resume)?;
+    if resume && let Some(words) = state.milestone_artifacts.get(SELECTION) {
+        selection = parse(&serde_json::from_value::<Vec<String>>(words.clone()).map_err(std::io::Error::other)?)?;
+    }
     let session = state.run_id.to_string();
     let watch = Watch { session: session.clone(), runner: std::process::id(), afterwards: Vec::new() };
     start_supervisor(&watch, &bundle.join("logs/supervisor.log"))?;
-
     let interrupted = block_on(milestones(bundle, &session, &selection, &mut state))??;
-    let mut manifest = Manifest::load(bundle).map_err(|error| unreadable(&error))?;
+
+    let mut manifest = Manifest::load(bundle).map_err(unreadable)?;
     manifest.finish(bundle)?;
-    let result = audit::audit(bundle).map_err(|error| unreadable(&error))?;
+    let result = audit::audit(bundle).map_err(unreadable)?;
     let report = audit::write_report(&result, bundle)?;
     state.audit_report_path = report.display().to_string();
     save(&mut state, bundle)?;
@@ -71,11 +70,27 @@ pub(super) fn run(config: &Run4Config, words: &[String], resume: bool) -> Outcom
         eprintln!("the run was interrupted; go on with `cargo run4 --resume`");
         return Ok(exit::UNVERIFIED);
     }
-    if words.is_empty() {
+    if selection == Selection::default() {
         return Ok(result.exit_code());
     }
     let chosen = result.tests.iter().map(|test| &test.name).filter(|name| selection.covers(&name.binary, &name.test));
     Ok(result.exit_code_of(&chosen.cloned().collect()))
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Problem {
+    Problem::unverified(miette::miette!("{error}"))
+}
+
+/// Checks this machine and makes what every run needs.
+fn set_up(config: &Run4Config) -> Result<(), Problem> {
+    preflight::preflight()?;
+    eprintln!("building the suite and the system under test");
+    preflight::prepare_system(config)?;
+    eprintln!("checking the toolbox");
+    if let Err(error) = toolbox::ensure() {
+        eprintln!("warning: {error}; rows that need it are UNTESTABLE(toolbox)");
+    }
+    Ok(())
 }
 
 /// The table at the end of a run: what is not PASS, the counts, and where the report is.
@@ -102,7 +117,7 @@ pub(super) fn print_summary(result: &Audit, report: &Path) {
 
 /// The state to work on: a fresh one after the last run's bundle has been put away, or with
 /// `resume` the one the last run left.
-fn begin(config: &Run4Config, bundle: &Path, resume: bool) -> Result<Run4State, Problem> {
+fn begin(config: &Run4Config, bundle: &Path, words: &[String], resume: bool) -> Result<Run4State, Problem> {
     let loaded = Run4State::load(bundle).map_err(Problem::unverified)?;
     if let Loaded::SetAside { kept_at, reason } = &loaded {
         eprintln!("the state of the last run is unusable ({reason}); it is kept at {}", kept_at.display());
@@ -120,6 +135,9 @@ fn begin(config: &Run4Config, bundle: &Path, resume: bool) -> Result<Run4State, 
         None => put_away(bundle, "unknown")?,
     }
     let mut state = Run4State::new();
+    if !words.is_empty() {
+        state.milestone_artifacts.insert(SELECTION.to_owned(), json!(words));
+    }
     internal::begin_manifest(config, bundle, &state.run_id.to_string(), RunKind::Full)?;
     save(&mut state, bundle)?;
     Ok(state)
@@ -159,6 +177,9 @@ async fn milestones(
         state.begin(milestone, "tests");
         save(state, bundle)?;
         let ended = nextest::run(&format!("M{milestone}"), &filter, bundle, session).await?;
+        if ended.ran_to_the_end() && ended.counts == (0, 0) {
+            continue;
+        }
         if ended.code.is_some() {
             nextest::keep_junit(bundle, "", nextest::PROFILE, Some(milestone), Some(&ended))?;
         }
@@ -183,21 +204,24 @@ async fn milestones(
     Ok(false)
 }
 
-/// Writes the list of all tests into the bundle: what must appear in JUnit. Gives the test
-/// binaries that exist.
+/// Writes the list of the suite's tests into the bundle: what must appear in JUnit. Gives the
+/// test binaries that exist.
 async fn list(bundle: &Path) -> Result<BTreeSet<String>, Problem> {
-    let output = nextest::command(&["list", "--profile", nextest::PROFILE, "--message-format", "json"])
-        .args(["--package", "run4"])
-        .output()
-        .await?;
+    // All packages, as every other build has it: another choice would compile anew what they share.
+    let arguments = ["list", "--profile", nextest::PROFILE, "--message-format", "json", "-E", "package(=run4)"];
+    let output = nextest::command(&arguments).output().await?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(Problem::unverified(miette::miette!("the tests cannot be listed:\n{text}")));
     }
-    atomic::write(&bundle.join("listing.json"), &output.stdout)?;
-    let listing: Value = serde_json::from_slice(&output.stdout).map_err(std::io::Error::other)?;
-    let suites = listing["rust-suites"].as_object().into_iter().flatten();
-    Ok(suites.filter_map(|(_, suite)| suite["binary-name"].as_str().map(str::to_owned)).collect())
+    let mut listing: Value = serde_json::from_slice(&output.stdout).map_err(std::io::Error::other)?;
+    let mut present = BTreeSet::new();
+    if let Some(suites) = listing["rust-suites"].as_object_mut() {
+        suites.retain(|_, suite| suite["package-name"] == "run4");
+        present.extend(suites.values().filter_map(|suite| suite["binary-name"].as_str().map(str::to_owned)));
+    }
+    atomic::write_json(&bundle.join("listing.json"), &listing)?;
+    Ok(present)
 }
 
 /// Gathers what M2 measured: `m2_mcp_results.json` (plan §7.4) and the state's M2 fields.
