@@ -9,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::supervise::{Watch, start_supervisor};
 use crate::{sut, verdict::Failure, workspace};
 
 /// A request to the supervisor, one JSON line.
@@ -53,17 +54,19 @@ pub(super) fn socket_path(session: &str) -> PathBuf {
 }
 
 impl Supervisor {
-    /// The supervisor of this session.
+    /// The supervisor of this session. Plain `cargo test` runs no setup script: there each test
+    /// binary gets one of its own, which ends with it.
     ///
     /// # Errors
-    /// UNTESTABLE when there is none: plain `cargo test` runs no setup script.
+    /// BROKEN when it does not start.
     pub fn of_this_session() -> Result<Self, Failure> {
-        let socket = socket_path(&workspace::session_id());
-        if socket.exists() {
-            Ok(Self { socket })
-        } else {
-            Err(Failure::untestable("no supervisor: run the tests with cargo nextest run or cargo run4"))
+        let session = workspace::session_id();
+        let socket = socket_path(&session);
+        if !socket.exists() {
+            let watch = Watch { session, runner: std::process::id(), afterwards: Vec::new() };
+            start_supervisor(&watch, &workspace::bundle().join("logs/supervisor.log"))?;
         }
+        Ok(Self { socket })
     }
 
     /// Starts `command` as a process that lives until the session ends.
