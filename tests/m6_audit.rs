@@ -44,8 +44,6 @@ impl Bundle {
             test: test.into(),
             session: SESSION.into(),
             run: Some(RUN.into()),
-            system: None,
-            substrate: None,
             started_at: Utc::now(),
             finished_at: Some(Utc::now()),
             verdict: Some(Status::Pass),

@@ -29,10 +29,6 @@ pub struct Record {
     pub session: String,
     /// The test runner's own run, when there was one.
     pub run: Option<String>,
-    /// The name of the system under test's profile.
-    pub system: Option<String>,
-    /// Where services ran: `process` or `docker`.
-    pub substrate: Option<String>,
     /// When the test began.
     pub started_at: DateTime<Utc>,
     /// When it ended; `None` while it runs, and for ever when it was killed.
@@ -87,8 +83,6 @@ impl Evidence {
                 test,
                 session: workspace::session_id(),
                 run: std::env::var("NEXTEST_RUN_ID").ok(),
-                system: None,
-                substrate: None,
                 started_at: Utc::now(),
                 finished_at: None,
                 verdict: None,
@@ -158,17 +152,6 @@ impl Evidence {
         self.change(|record| match record.observations.entry(name.to_owned()).or_insert_with(|| Value::Array(vec![])) {
             Value::Array(list) => list.push(value),
             other => *other = Value::Array(vec![other.take(), value]),
-        })
-    }
-
-    /// Notes the system under test and the substrate.
-    ///
-    /// # Errors
-    /// BROKEN when the bundle cannot be written.
-    pub fn about(&self, system: &str, substrate: &str) -> Verdict {
-        self.change(|record| {
-            record.system = Some(system.to_owned());
-            record.substrate = Some(substrate.to_owned());
         })
     }
 

@@ -253,8 +253,6 @@ pub(super) fn record(test: &str, verdict: Option<Status>) -> Record {
         test: test.into(),
         session: SESSION.into(),
         run: Some(RUN.into()),
-        system: Some("sample".into()),
-        substrate: Some("process".into()),
         started_at: began,
         finished_at: verdict.as_ref().map(|_| began),
         checks: vec![Check { fact: "it answers".into(), holds: !matches!(verdict, Some(Status::Fail(_))), seen: None }],

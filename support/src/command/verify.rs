@@ -64,6 +64,7 @@ pub(super) fn run(config: &Run4Config, words: &[String], resume: bool) -> Outcom
     let result = audit::audit(bundle).map_err(unreadable)?;
     let report = audit::write_report(&result, bundle)?;
     state.audit_report_path = report.display().to_string();
+    keep_scores(&result, &mut state);
     save(&mut state, bundle)?;
     print_summary(&result, &report);
     if interrupted {
@@ -75,6 +76,20 @@ pub(super) fn run(config: &Run4Config, words: &[String], resume: bool) -> Outcom
     }
     let chosen = result.tests.iter().map(|test| &test.name).filter(|name| selection.covers(&name.binary, &name.test));
     Ok(result.exit_code_of(&chosen.cloned().collect()))
+}
+
+/// The scores that were measured, for whoever reads the state (D-55: the capped values).
+fn keep_scores(result: &Audit, state: &mut Run4State) {
+    let scores = &result.scores;
+    state.per_system_scores = ["build1", "build2", "build3"]
+        .into_iter()
+        .zip(&scores.builds)
+        .filter(|(_, score)| score.is_measured())
+        .map(|(name, score)| (name.to_owned(), score.value))
+        .collect();
+    (state.integration_score, state.aggregate_score) = (scores.integration_capped, scores.aggregate_capped);
+    let raw = json!({ "integration": scores.integration.value, "aggregate": scores.aggregate_raw });
+    state.milestone_artifacts.insert("raw_scores".to_owned(), raw);
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Problem {
