@@ -11,7 +11,7 @@ use rstest::rstest;
 use rstest_reuse::{apply, template};
 use serde_json::{Value, json};
 use support::{
-    fixtures::synthetic_module,
+    fixtures::synthetic_tree,
     mcp::{Class, Condition, Kind, LatencyRecorder, RawSession, Tool, check_mcp_health, normalise},
     prelude::*,
     toolbox, workspace,
@@ -95,20 +95,14 @@ async fn b1_05_contract_test_gen(mut build1: Build1, evidence: Evidence) -> Verd
 #[tokio::test]
 async fn b1_06_codebase_indexing_perf(mut build1: Build1, evidence: Evidence) -> Verdict {
     const FILES: usize = 250;
-    let tree = build1.data().join("tree");
-    let mut lines = 0;
-    std::fs::create_dir_all(&tree)?;
-    for number in 0..FILES {
-        let source = synthetic_module(number, FILES);
-        lines += source.lines().count();
-        std::fs::write(tree.join(format!("module_{number}.py")), source)?;
-    }
+    let tree = synthetic_tree(&build1.data().join("tree"), FILES)?;
+    let lines: usize = tree.iter().map(|(_, lines)| lines).sum();
     evidence.check("the tree has at least 50,000 lines", lines >= 50_000, lines)?;
     let session = build1.session("codebase-intelligence").await?;
     let begun = Instant::now();
     let mut symbols = 0;
-    for number in 0..FILES {
-        let arguments = json!({ "file_path": tree.join(format!("module_{number}.py")), "service_name": "synthetic" });
+    for (path, _) in &tree {
+        let arguments = json!({ "file_path": path, "service_name": "synthetic" });
         let reply = session.call("register_artifact", arguments).await?.value(Kind::Object)?;
         symbols += reply["symbols_found"].as_u64().unwrap_or_default();
     }

@@ -21,10 +21,10 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     attempt().map_err(|error: io::Error| io::Error::new(error.kind(), format!("write {}: {error}", path.display())))
 }
 
-/// Writes `value` as indented JSON, as [`write`] does.
+/// Writes `value` as indented JSON, as [`write()`] does.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');

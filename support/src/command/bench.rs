@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, Problem, block_on, settings};
 use crate::{
-    fixtures::{Build1, synthetic_module},
+    fixtures::{Build1, synthetic_tree},
     mcp::{Condition, Kind, LatencyRecorder, LatencySummary, Toolset},
     verdict::Failure,
     workspace,
@@ -25,7 +25,7 @@ const LONG_CALLS: usize = 100;
 /// Starts per server.
 const STARTS: usize = 30;
 
-/// Lines of one synthetic module.
+/// About as many lines has one synthetic module.
 const MODULE_LINES: usize = 207;
 
 /// Builds everything in release and measures with that build.
@@ -98,25 +98,20 @@ async fn latencies(build1: &mut Build1) -> Result<(), Failure> {
 async fn indexing(build1: &mut Build1) -> Result<(), Failure> {
     const LINES: usize = 500_000;
     const STEP: usize = 50_000;
-    let files = LINES / MODULE_LINES;
-    let tree = build1.data().join("tree");
-    std::fs::create_dir_all(&tree)?;
-    for number in 0..files {
-        std::fs::write(tree.join(format!("module_{number}.py")), synthetic_module(number, files))?;
-    }
+    let files = synthetic_tree(&build1.data().join("tree"), LINES / MODULE_LINES)?;
     let session = build1.session("codebase-intelligence").await?;
     let (mut lines, mut printed, mut total, mut last) = (0, 0, Duration::ZERO, Duration::ZERO);
-    for number in 0..files {
+    for (number, (path, count)) in files.iter().enumerate() {
         let begun = Instant::now();
-        let arguments = json!({ "file_path": tree.join(format!("module_{number}.py")), "service_name": "synthetic" });
+        let arguments = json!({ "file_path": path, "service_name": "synthetic" });
         let reply: Value = session.call("register_artifact", arguments).await?.value(Kind::Object)?;
         if reply["indexed"] != true {
             return Err(Failure::fail(reply));
         }
-        lines += MODULE_LINES;
+        lines += count;
         total += begun.elapsed();
         last += begun.elapsed();
-        if lines - printed >= STEP || number + 1 == files {
+        if lines - printed >= STEP || number + 1 == files.len() {
             let peak = session.process().id().map_or(0.0, peak_mib);
             println!("{lines:>10} {:>12.2} {:>14.2} {peak:>10.0}", total.as_secs_f64(), last.as_secs_f64());
             (printed, last) = (lines, Duration::ZERO);

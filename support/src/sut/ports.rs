@@ -6,8 +6,6 @@ use std::{
     ops::Range,
 };
 
-use crate::workspace;
-
 /// Below the ports that the kernel hands out by itself, so that no outgoing connection takes one.
 const RANGE: Range<u16> = 18_000..28_000;
 
@@ -25,7 +23,9 @@ impl Port {
     /// # Errors
     /// When none of the range is free, or the lock files cannot be made.
     pub fn take() -> std::io::Result<Self> {
-        let folder = workspace::output().join("ports");
+        // One folder for all workspaces of this user, since they share the machine's ports.
+        let user = rustix::process::getuid().as_raw();
+        let folder = std::env::temp_dir().join(format!("run4-ports-{user}"));
         std::fs::create_dir_all(&folder)?;
         // Spread by process id: tests that start together do not try the same ports.
         let count = RANGE.end - RANGE.start;
