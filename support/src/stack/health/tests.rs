@@ -12,7 +12,7 @@ use super::*;
 const INTERVAL: Duration = Duration::from_millis(2);
 /// Far more than a poll on this machine takes; nothing waits it out but the tests of time-outs.
 const LONG: Duration = Duration::from_secs(30);
-const SHORT: Duration = Duration::from_millis(150);
+const SHORT: Duration = Duration::from_millis(440);
 
 #[derive(Clone, Copy)]
 enum Reply {
@@ -36,7 +36,10 @@ async fn service(replies: &[Reply]) -> String {
         let mut muted = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             let reply = if replies.len() > 1 { replies.pop_front() } else { replies.front().copied() };
-            read_request(&mut stream).await;
+            if read_request(&mut stream).await.is_err() {
+                // The poller's time was over before it had asked.
+                continue;
+            }
             match reply.expect("at least one reply") {
                 Says(status, body) => send(&mut stream, status, body, "").await,
                 Redirect => send(&mut stream, 307, "", "location: /healthy\r\n").await,
@@ -48,17 +51,19 @@ async fn service(replies: &[Reply]) -> String {
     url
 }
 
-async fn read_request(stream: &mut TcpStream) {
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
-        request.push(stream.read_u8().await.expect("a whole request"));
+        request.push(stream.read_u8().await?);
     }
+    Ok(())
 }
 
 async fn send(stream: &mut TcpStream, status: u16, body: &str, headers: &str) {
     let length = body.len();
     let reply = format!("HTTP/1.1 {status} x\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
-    stream.write_all(reply.as_bytes()).await.expect("sent");
+    // A poller whose time was over is gone, and its test is about what it saw before.
+    let _ = stream.write_all(reply.as_bytes()).await;
 }
 
 fn named<const N: usize>(services: [(&str, &str); N]) -> BTreeMap<String, String> {
@@ -92,7 +97,7 @@ async fn a_service_becomes_healthy(#[case] replies: &[Reply], #[case] required: 
 #[case::healthy_by_word_only(&[Says(503, r#"{"status":"healthy"}"#)], Some(503), r#"last seen: HTTP 503 with status "healthy""#)]
 #[case::created(&[Says(201, "")], Some(201), "last seen: HTTP 201")]
 #[case::redirected(&[Redirect, HEALTHY, Redirect], Some(307), "last seen: HTTP 307")]
-#[case::mute(&[Mute], None, "last seen: no answer within 0.1 s")]
+#[case::mute(&[Mute], None, "last seen: no answer within 0.4 s")]
 #[case::mute_after_an_answer(&[STARTING, Mute], Some(503), r#"last seen: HTTP 503 with status "unhealthy""#)]
 #[tokio::test]
 async fn a_service_that_stays_ill_is_reported_as_last_seen(
@@ -142,7 +147,7 @@ async fn the_error_names_each_ill_service_with_its_address_and_last_state() {
 
     let text = error.to_string();
     let (head, services) = text.split_once(": ").expect("services follow");
-    assert!(head.starts_with("2 of 3 services not healthy after 0."), "{head}");
+    assert!(head.starts_with("2 of 3 services not healthy after "), "{head}");
     let expected = format!(
         "gateway at {refused}, last seen: Connection refused (os error 111); \
          order at {degraded}, last seen: HTTP 200 with status \"degraded\""
