@@ -214,6 +214,23 @@ async fn r4_m1_004_every_fault_has_its_class(#[case] fault: &str, #[case] class:
     evidence.check("the client does not hang", begun.elapsed() < Duration::from_secs(10), begun.elapsed().as_secs_f64())
 }
 
+/// R4-M1-004: lines that are not JSON are kept, also when they begin like it, and the session goes on.
+#[rstest]
+#[case::words("hello")]
+#[case::half_an_object("{ not an object")]
+#[tokio::test]
+async fn r4_m1_004_noise_is_skipped_and_kept(#[case] noise: &str, evidence: Evidence) -> Verdict {
+    let server = ScriptedServer::new(&format!(
+        "name = 'loud'\n[calls]\nloud = [{{ noise = '{noise}' }}]\nquiet = [{{ both = '{{}}' }}]"
+    ))?;
+    let session = server.open(LIMITS).await?;
+    let unanswered = session.call_within(Duration::from_millis(200), "loud", json!({})).await;
+    let class = unanswered.as_ref().err().map(McpError::class);
+    evidence.check("noise is no answer", class == Some(Class::Timeout), format!("{unanswered:?}"))?;
+    evidence.check_eq("the next call", session.call("quiet", json!({})).await?.value(Kind::Object)?, json!({}))?;
+    evidence.check_eq("the noise", session.noise(), vec![noise.to_owned()])
+}
+
 /// R4-M1-004: a server that says nothing at all ends a call at the idle limit, before the
 /// limit of the call.
 #[rstest]

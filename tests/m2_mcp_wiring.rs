@@ -484,6 +484,8 @@ async fn r4_m2_004_ten_sequential_calls(#[case] server: &str, mut build1: Build1
         build1.judge(&tool, &case, &evidence).await?;
     }
     let session = build1.take_session(server).ok_or_else(|| Failure::broken("no session"))?;
+    // What is not JSON on its stdout breaks no promise, but the report's reader should know.
+    evidence.observe("noise", session.noise())?;
     let status = session.close().await;
     evidence.check(
         "the server ends with success when its input ends",

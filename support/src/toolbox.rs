@@ -10,9 +10,6 @@ use std::{
 
 use crate::{atomic, matrix::digest, verdict::Failure, workspace};
 
-/// Names the interpreter of the toolbox for processes that the suite starts.
-pub const PYTHON_VARIABLE: &str = "RUN4_PYTHON";
-
 /// The toolbox cannot be made; the text says what to do.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("the toolbox cannot be made: {reason}")]
@@ -34,11 +31,6 @@ pub fn python() -> Result<PathBuf, Failure> {
         Ok(true) => Ok(place.join("bin/python")),
         _ => Err(Failure::untestable("toolbox: make it with `cargo run4 doctor`")),
     }
-}
-
-/// Whether the toolbox is there and of this suite's requirements.
-pub fn is_ready() -> bool {
-    python().is_ok()
 }
 
 /// Makes the toolbox when it is missing or of other requirements; gives its interpreter.

@@ -14,7 +14,7 @@ use rmcp::{
     model::{CallToolRequestParams, Tool},
     service::{RunningService, ServiceError},
 };
-use serde::Serialize;
+use serde::{Serialize, de::IgnoredAny};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -222,8 +222,7 @@ impl Wire {
         let mut line = Vec::new();
         while matches!(stdout.read_until(b'\n', &mut line).await, Ok(count) if count > 0) {
             self.last_message_ms.store(self.since_opened(), Ordering::Relaxed);
-            let looks_like_json = line.trim_ascii().starts_with(b"{") || line.trim_ascii().starts_with(b"[");
-            if looks_like_json {
+            if serde_json::from_slice::<IgnoredAny>(&line).is_ok() {
                 if sieve.write_all(&line).await.is_err() {
                     return;
                 }
