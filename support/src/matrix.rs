@@ -80,6 +80,10 @@ pub struct Row {
     pub promise: String,
     /// The negative counterpart that must hold too; empty when there is none.
     pub twin: String,
+    /// What the promise says and its tests do not show yet, printed beside every pass; empty
+    /// when they show all of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub not_shown: String,
 }
 
 /// The required list.

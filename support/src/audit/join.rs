@@ -56,6 +56,14 @@ pub struct RowVerdict {
     pub tests: Vec<TestName>,
 }
 
+impl RowVerdict {
+    /// What a pass leaves open: the part of the promise that no test shows yet.
+    pub(super) fn not_shown(&self) -> Option<&str> {
+        let part = self.row.not_shown.as_str();
+        (self.status == Status::Pass && !part.is_empty()).then_some(part)
+    }
+}
+
 /// Everything a verdict rests on.
 pub(super) struct Facts<'a> {
     pub(super) matrix: &'a Matrix,

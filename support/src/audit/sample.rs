@@ -56,6 +56,7 @@ need = "http"
 keys = ["architect_mcp"]
 promise = "every tool answers without an error"
 twin = "a server that answers {} fails"
+not_shown = "answers over a slow network"
 
 [[row]]
 id = "B1-19"

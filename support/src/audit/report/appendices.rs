@@ -71,7 +71,10 @@ fn id(row: &RowVerdict, audit: &Audit, base: &str) -> [String; 7] {
         format!("{:?}", row.row.priority),
         format!("{passed} of {} passed", tests().count()),
         seconds(row.seconds),
-        reason(&row.status, note),
+        match row.not_shown() {
+            Some(part) => text(&format!("not shown yet: {part}")),
+            None => reason(&row.status, note),
+        },
         links(tests(), base),
     ]
 }
