@@ -176,10 +176,38 @@ async fn r4_m1_004_scripted_server_answers(evidence: Evidence) -> Verdict {
         json!([1, 2]),
     )?;
     session.close().await;
-    let asked: Vec<_> = server.log().map_err(Failure::broken)?.into_iter().map(|entry| entry.event).collect();
+    let asked: Vec<_> = server.log()?.into_iter().map(|entry| entry.event).collect();
     let promised =
         ["start", "initialize", "notifications/initialized", "tools/list", "tools/call", "tools/call", "tools/call"];
     evidence.check_eq("its log", asked, promised.map(str::to_owned).to_vec())
+}
+
+/// R4-M1-004: the scripted server fails its first starts with a given code, ends after so many
+/// calls, and goes on in its script in the next process.
+#[rstest]
+#[tokio::test]
+async fn r4_m1_004_scripted_server_dies_and_remembers(evidence: Evidence) -> Verdict {
+    let action = |n: u8| json!({ "both": json!({ "n": n }).to_string() });
+    let server = ScriptedServer::play(&json!({
+        "fail_starts": 1, "fail_code": 7, "ends_after": 2, "remember": true,
+        "calls": { "count": [action(1), action(2), action(3)] },
+    }))?;
+    let mut first = sut::Process::spawn(&server.command(), server.logs(), true).map_err(Failure::broken)?;
+    evidence.check_eq("the code of the failed start", first.wait().await?.code(), Some(7))?;
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let session = server.open(LIMITS).await?;
+        for _ in 0..2 {
+            seen.push(session.call("count", json!({})).await?.value(Kind::Object)?["n"].clone());
+        }
+        let late = session.call("count", json!({})).await.map(|reply| reply.envelope());
+        let class = late.as_ref().err().map(McpError::class);
+        evidence.check("a third call finds nobody", class == Some(Class::Connection), format!("{late:?}"))?;
+    }
+    evidence.check_eq("the answers of both processes", seen, [1, 2, 3, 3].map(Value::from).to_vec())?;
+    let calls = vec![("count".to_owned(), json!({})); 4];
+    evidence.check_eq("its log of calls", server.calls()?, calls)?;
+    evidence.check_eq("its log of starts", server.starts()?.len(), 3)
 }
 
 /// R4-M1-004: what a server does wrong has a class of its own, and never hangs.
@@ -278,7 +306,11 @@ async fn r4_m1_004_another_sdk_is_read_alike(
     evidence.check_eq("an object that could be null", &found["line_start"], &json!(1))?;
     let none = session.call("find_definition", json!({ "symbol": "unknown" })).await?.value(Kind::Nullable)?;
     evidence.check_eq("null", none, Value::Null)?;
-    let text = session.call("generate_tests", json!({ "contract_id": "known" })).await?.value(Kind::String)?;
+    let spec = json!({ "examples": ["not", "a", "list"] });
+    let contract = json!({ "service_name": "any", "type": "json_schema", "version": "1.0.0", "spec": spec });
+    let contract = session.call("create_contract", contract).await?.value(Kind::Object)?;
+    let id = json!({ "contract_id": contract["id"] });
+    let text = session.call("generate_tests", id).await?.value(Kind::String)?;
     evidence.check_eq("a text that looks like JSON", text, json!(r#"["not", "a", "list"]"#))?;
     let refused = session.call("validate_spec", json!({ "spec": "text", "type": "openapi" })).await?;
     evidence.check("wrong types are refused", refused.error_text().is_some(), refused.envelope())?;

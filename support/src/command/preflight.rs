@@ -201,8 +201,7 @@ pub(super) fn revision() -> Option<String> {
 }
 
 fn profile(config: &Run4Config) -> Result<Profile, Problem> {
-    let roots = [&config.build1_project_root, &config.build2_project_root, &config.build3_project_root];
-    Profile::read(&config.sut_manifest, roots.map(Clone::clone)).map_err(Problem::usage)
+    Profile::of(config).map_err(Problem::usage)
 }
 
 /// What the report says of the system under test.

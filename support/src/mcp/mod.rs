@@ -1,6 +1,7 @@
 //! MCP over stdio as the suite speaks it: typed errors for everything that can go wrong,
 //! replies read right whatever SDK wrote them (spec tools.md §2).
 
+mod clients;
 mod error;
 mod facts;
 mod health;
@@ -13,6 +14,7 @@ mod spelling;
 mod toolset;
 mod variables;
 
+pub use clients::{ClientMethod, ClientMethods, ClientMethodsError, Form, Variant};
 pub use error::{Class, McpError};
 pub use facts::{Fact, reply_schema};
 pub use health::check_mcp_health;

@@ -14,6 +14,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::verdict::Failure;
+
 /// What the server says to whom; see `fixtures/scripted/` for examples.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,9 +25,20 @@ pub struct Scenario {
     /// How it answers `initialize`.
     #[serde(default)]
     pub initialize: Greeting,
-    /// How many starts end at once with exit code 1, counted in the log.
+    /// How many starts end at once, counted in the log.
     #[serde(default)]
     pub fail_starts: usize,
+    /// The exit code of such a start.
+    #[serde(default = "one")]
+    pub fail_code: u8,
+    /// After how many calls a process ends with exit code 1, the last one answered; never when
+    /// there is none.
+    #[serde(default)]
+    pub ends_after: Option<usize>,
+    /// Whether the calls to earlier processes count too, by the log, when an action is chosen:
+    /// without it each process begins with the first.
+    #[serde(default)]
+    pub remember: bool,
     /// The tools it lists.
     #[serde(default)]
     pub tools: Vec<String>,
@@ -90,6 +103,10 @@ pub enum Answer {
     Exit(i32),
 }
 
+fn one() -> u8 {
+    1
+}
+
 fn unknown_tool() -> Action {
     Action { delay_ms: 0, answer: Answer::RpcError(-32602) }
 }
@@ -106,6 +123,20 @@ pub struct Entry {
     /// The message's parameters.
     #[serde(default)]
     pub params: Value,
+}
+
+impl Entry {
+    /// The tool that a `tools/call` calls.
+    pub fn called_tool(&self) -> Option<&str> {
+        self.params["name"].as_str().filter(|_| self.event == "tools/call")
+    }
+}
+
+/// The suite's own file is at fault, or its disk.
+impl From<ScenarioError> for Failure {
+    fn from(error: ScenarioError) -> Self {
+        Self::broken(error)
+    }
 }
 
 /// A scenario or its log cannot be used.
@@ -140,14 +171,18 @@ pub fn play(path: &Path, log: Option<PathBuf>) -> Result<u8, ScenarioError> {
     let failed = |reason: String| ScenarioError { path: path.display().to_string(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     let scenario: Scenario = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
-    let starts = match &log {
-        Some(log) => read_log(log)?.iter().filter(|entry| entry.event == "start").count(),
-        None => 0,
-    };
-    let mut server = Server { scenario, log, counts: BTreeMap::new() };
+    let past = log.as_deref().map(read_log).transpose()?.unwrap_or_default();
+    let starts = past.iter().filter(|entry| entry.event == "start").count();
+    let mut counts = BTreeMap::new();
+    if scenario.remember {
+        for tool in past.iter().filter_map(Entry::called_tool) {
+            *counts.entry(tool.to_owned()).or_default() += 1;
+        }
+    }
+    let mut server = Server { scenario, log, counts, taken: 0 };
     server.note("start", &Value::Null).map_err(|error| failed(error.to_string()))?;
     if starts < server.scenario.fail_starts {
-        return Ok(1);
+        return Ok(server.scenario.fail_code);
     }
     server.run().map_err(|error| failed(error.to_string()))
 }
@@ -156,6 +191,7 @@ struct Server {
     scenario: Scenario,
     log: Option<PathBuf>,
     counts: BTreeMap<String, usize>,
+    taken: usize,
 }
 
 /// What follows a message.
@@ -184,6 +220,10 @@ impl Server {
                 Next::SayLine(line) => say(&line)?,
                 Next::Nothing => (),
                 Next::Exit(code) => return Ok(code),
+            }
+            self.taken += usize::from(method == "tools/call");
+            if self.scenario.ends_after.is_some_and(|calls| self.taken >= calls) {
+                return Ok(1);
             }
         }
         Ok(0)

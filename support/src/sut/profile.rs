@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::workspace;
+use crate::{config::Run4Config, workspace};
 
 /// The manifest keys of spec README §4, and what a profile may say under each.
 const KEYS: [&str; 13] = [
@@ -140,6 +140,15 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The profile that the settings name.
+    ///
+    /// # Errors
+    /// As [`Profile::read`].
+    pub fn of(config: &Run4Config) -> Result<Self, ProfileError> {
+        let roots = [&config.build1_project_root, &config.build2_project_root, &config.build3_project_root];
+        Self::read(&config.sut_manifest, roots.map(Clone::clone))
+    }
+
     /// Reads the profile at `path`; `roots` are the project roots of Build 1, 2 and 3.
     ///
     /// # Errors
