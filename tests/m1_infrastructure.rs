@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 use support::{
     config::Run4Config,
     fix_pass::regressions::detect_regressions,
-    fixtures::{NestedRun, ScriptedServer, test_functions, wait_as_victim},
+    fixtures::{NestedRun, ScriptedServer, is_victim, test_functions, wait_as_victim},
     matrix::{Matrix, Priority, Requirement, requirements},
     mcp::{Class, Kind, Limits, McpError, Session, check_mcp_health},
     pipeline::builder_state::parse_builder_state,
     prelude::*,
-    session::{Supervisor, shared},
-    stack::health::poll_until_healthy,
+    session::{Supervisor, scratch, shared},
+    stack::{health::poll_until_healthy, servers},
     state::{HealthStatus, Loaded, Run4State},
     sut, toolbox, workspace,
 };
@@ -429,6 +429,73 @@ fn r4_m1_006_run_leaves_no_process(#[case] signal: Option<Signal>, evidence: Evi
     let (left, took) = run.end(signal)?;
     evidence.observe("seconds_to_clean", took.as_secs_f64())?;
     evidence.check_eq("processes left behind", left, Vec::new())
+}
+
+/// Names the file in which a second test process writes the addresses it was given.
+const PEER_VARIABLE: &str = "RUN4_INTERNAL_PEER";
+
+/// R4-M1-006: a real database and a real broker answer, the same ones in every test process of
+/// a session. Inside a nested run this is the test that the run's end interrupts.
+#[rstest]
+#[tokio::test]
+async fn r4_m1_006_database_and_broker_answer(evidence: Evidence) -> Verdict {
+    let (database, bus) = (servers::database().await?, servers::event_bus().await?);
+    evidence.observe("programs", [&database.program, &bus.program])?;
+    evidence.check_eq("SQL is answered", servers::query(&database, "select 1").await?, Some("1".to_owned()))?;
+    if let Some(file) = std::env::var_os(PEER_VARIABLE) {
+        return Ok(std::fs::write(file, [database.url, bus.url].join("\n"))?);
+    }
+    if is_victim() {
+        // A client that is in the middle of things, too.
+        let _busy = tokio::spawn(async move { servers::query(&database, "select pg_sleep(600)").await });
+        return tokio::task::spawn_blocking(wait_as_victim)
+            .await
+            .map_err(Failure::broken)?
+            .map(drop)
+            .map_err(Failure::from);
+    }
+    let name = format!("r4_m1_006_{}", std::process::id());
+    for sql in [format!("create database {name}"), format!("drop database {name}")] {
+        evidence.check_ok("its user may create databases", servers::query(&database, &sql).await)?;
+    }
+    let say = async |line: &str| servers::command(&bus, &line.split(' ').collect::<Vec<_>>()).await;
+    say(&format!("XGROUP CREATE {name} readers 0 MKSTREAM")).await?;
+    let id = say(&format!("XADD {name} * order 7")).await?;
+    let read = say(&format!("XREADGROUP GROUP readers one STREAMS {name} >")).await?;
+    evidence.check_eq("an event reaches its group", read, json!([[name, [[id, ["order", "7"]]]]]))?;
+    say(&format!("DEL {name}")).await?;
+
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("peer");
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--exact", "r4_m1_006_database_and_broker_answer"])
+        .env(PEER_VARIABLE, &file)
+        .env(workspace::SESSION_VARIABLE, workspace::session_id())
+        .env(workspace::BUNDLE_VARIABLE, folder.path())
+        .output()?;
+    let peer = std::fs::read_to_string(&file).unwrap_or_else(|_| String::from_utf8_lossy(&output.stdout).into_owned());
+    evidence.check_eq("another process has the same ones", peer, [database.url, bus.url].join("\n"))
+}
+
+/// R4-M1-006: however a run ends, it leaves nothing of its database and its broker: no
+/// process, no data, no shared memory.
+#[rstest]
+#[case::finished(None)]
+#[case::interrupted(Some(Signal::INT))]
+#[case::killed(Some(Signal::KILL))]
+fn r4_m1_006_run_leaves_no_server(#[case] signal: Option<Signal>, evidence: Evidence) -> Verdict {
+    let run = NestedRun::start("m1_infrastructure", "r4_m1_006_database_and_broker")?;
+    let (data, segment) = (scratch(run.session()), servers::segment_of(run.session()));
+    let running = run.processes()?;
+    let serves = |name: &str| running.iter().any(|(_, command)| command.contains(name));
+    evidence.check("both run", serves("postgres") && serves("redis-server"), &running)?;
+    let segment = segment.ok_or_else(|| Failure::broken("the database tells no shared memory"))?;
+    evidence.check("its shared memory is there", servers::segment_exists(segment), segment)?;
+    let (left, took) = run.end(signal)?;
+    evidence.observe("seconds_to_clean", took.as_secs_f64())?;
+    evidence.check_eq("processes left behind", left, Vec::new())?;
+    evidence.check("no data is left", !data.exists(), &data)?;
+    evidence.check("no shared memory is left", !servers::segment_exists(segment), segment)
 }
 
 /// R4-M1-007: every id is claimed by its function in its binary or listed as pending, no test

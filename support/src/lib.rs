@@ -33,6 +33,7 @@ pub mod stack;
 pub mod state;
 pub mod sut;
 pub mod toolbox;
+pub mod tree;
 pub mod verdict;
 pub mod workspace;
 

@@ -24,13 +24,29 @@ pub struct ToolboxError {
 /// The interpreter of the toolbox.
 ///
 /// # Errors
-/// UNTESTABLE(toolbox) when the toolbox has not been made.
+/// As [`folder`].
 pub fn python() -> Result<PathBuf, Failure> {
-    let place = workspace::output().join("toolbox");
-    match required().and_then(|required| Ok(stamp(&place)? == required)) {
-        Ok(true) => Ok(place.join("bin/python")),
-        _ => Err(Failure::untestable("toolbox: make it with `cargo run4 doctor`")),
-    }
+    Ok(folder()?.join("bin/python"))
+}
+
+/// The folder of the toolbox, a virtual environment.
+///
+/// # Errors
+/// UNTESTABLE(toolbox) when the toolbox has not been made.
+pub fn folder() -> Result<PathBuf, Failure> {
+    made().ok_or_else(|| Failure::untestable("toolbox: make it with `cargo run4 doctor`"))
+}
+
+/// The folder of the toolbox when it has been made.
+pub fn made() -> Option<PathBuf> {
+    let place = path();
+    let current = required().and_then(|required| Ok(stamp(&place)? == required));
+    current.unwrap_or(false).then_some(place)
+}
+
+/// Where the toolbox is or will be.
+pub fn path() -> PathBuf {
+    workspace::output().join("toolbox")
 }
 
 /// Makes the toolbox when it is missing or of other requirements; gives its interpreter.
@@ -40,7 +56,7 @@ pub fn python() -> Result<PathBuf, Failure> {
 /// When there is no Python, or the packages cannot be had.
 pub fn ensure() -> Result<PathBuf, ToolboxError> {
     let failed = |error: io::Error| ToolboxError { reason: error.to_string() };
-    let place = workspace::output().join("toolbox");
+    let place = path();
     let required = required().map_err(failed)?;
     std::fs::create_dir_all(workspace::output()).map_err(failed)?;
     let lock = File::options().create(true).append(true).open(place.with_extension("lock")).map_err(failed)?;

@@ -12,8 +12,10 @@ use std::{fs::File, path::PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use client::{Service, Supervisor};
+pub(crate) use client::all_may_enter;
+pub use client::{Service, Supervisor, scratch};
 pub use supervise::{Watch, start_supervisor, supervise};
+pub(crate) use sweep::sweep_marked;
 pub use sweep::{OUTER_SESSION_VARIABLE, marked_processes, sweep};
 
 use crate::{

@@ -2,13 +2,7 @@
 //! and when the run is gone, whatever way it went, ends everything that carries its mark.
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
-    io,
-    os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
+    collections::BTreeMap, fs::File, io, os::unix::process::CommandExt, path::Path, process::Stdio, time::Duration,
 };
 
 use futures::future::join_all;
@@ -24,11 +18,12 @@ use tokio::{
 };
 
 use super::{
-    client::{Answer, Request, Service, socket_path},
+    client::{Answer, Request, Service, scratch, socket_path},
     sweep::sweep,
 };
 use crate::{
-    sut::{Command, Process},
+    stack::servers,
+    sut::{Command, Farewell, Port, Process},
     workspace,
 };
 
@@ -93,11 +88,11 @@ pub async fn supervise(watch: &Watch) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let runner = watch.runner;
     let mut runner_gone = tokio::task::spawn_blocking(move || wait_until_gone(runner));
-    let mut services = BTreeMap::new();
+    let mut owned = Owned::default();
     loop {
         tokio::select! {
             connection = listener.accept() => {
-                if let Err(error) = serve(connection?.0, &mut services).await {
+                if let Err(error) = serve(connection?.0, &mut owned).await {
                     eprintln!("a request failed: {error}");
                 }
             }
@@ -113,8 +108,10 @@ pub async fn supervise(watch: &Watch) -> io::Result<()> {
     }
     let _ = std::fs::remove_file(&socket);
     // All at once: the slowest of them sets the time.
-    join_all(services.values_mut().map(Process::stop)).await;
-    let swept = sweep(&watch.session)?;
+    join_all(owned.services.values_mut().map(Process::stop)).await;
+    let swept = sweep(&watch.session);
+    servers::remove_data(&scratch(&watch.session))?;
+    let swept = swept?;
     if !swept.is_empty() {
         eprintln!("session {}: ended what was left: {swept:?}", watch.session);
     }
@@ -144,15 +141,31 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn serve(stream: UnixStream, services: &mut BTreeMap<String, Process>) -> io::Result<()> {
+/// What a supervisor keeps for its session.
+#[derive(Default)]
+struct Owned {
+    services: BTreeMap<String, Process>,
+    /// Held by their locks: the processes that listen on them know nothing of these.
+    ports: Vec<Port>,
+}
+
+async fn serve(stream: UnixStream, owned: &mut Owned) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
-        Ok(Request::Start { name, argv, cwd, env, logs }) => {
-            start(services, name, Command { key: String::new(), argv, cwd, env, ready: None }, logs)
+        Ok(Request::Start { name, argv, cwd, env, logs, farewell }) => {
+            start(&mut owned.services, Command { key: name, argv, cwd, env, ready: None }, &logs, farewell)
         }
-        Ok(Request::Stop { name }) => match services.remove(&name) {
+        Ok(Request::Port) => match Port::take() {
+            Ok(port) => {
+                let number = port.number();
+                owned.ports.push(port);
+                Answer::Port(number)
+            }
+            Err(error) => Answer::Refused(error.to_string()),
+        },
+        Ok(Request::Stop { name }) => match owned.services.remove(&name) {
             Some(mut process) => {
                 process.stop().await;
                 Answer::Stopped
@@ -164,13 +177,14 @@ async fn serve(stream: UnixStream, services: &mut BTreeMap<String, Process>) -> 
     writer.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await
 }
 
-fn start(services: &mut BTreeMap<String, Process>, name: String, mut command: Command, logs: PathBuf) -> Answer {
+fn start(services: &mut BTreeMap<String, Process>, command: Command, logs: &Path, farewell: Farewell) -> Answer {
+    let name = command.key.clone();
     if services.get_mut(&name).is_some_and(|process| process.exited().is_none()) {
         return Answer::Refused(format!("a process {name:?} is running already"));
     }
-    command.key.clone_from(&name);
-    match Process::spawn(&command, &logs, false) {
+    match Process::spawn(&command, logs, false) {
         Ok(process) => {
+            let process = process.with_farewell(farewell);
             let service =
                 Service { name: name.clone(), id: process.id().unwrap_or_default(), log: process.log().to_path_buf() };
             services.insert(name, process);

@@ -1,9 +1,10 @@
 //! Finding and ending every process of a session by the mark in its environment.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::scratch;
 use crate::workspace::SESSION_VARIABLE;
 
 /// The mark of processes that a test of a session starts in a session of their own.
@@ -12,21 +13,35 @@ pub const OUTER_SESSION_VARIABLE: &str = "RUN4_INTERNAL_OUTER_SESSION";
 /// How often the sweep looks again, since a process may fork while it is found.
 const ROUNDS: u32 = 50;
 
-/// The processes that carry the mark of `session`, without this one: id and command line.
+/// The processes of `session`, without this one: id and command line. They carry its mark, or
+/// work in its [`scratch`] folder: PostgreSQL's children write their title over their environment.
 ///
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn marked_processes(session: &str) -> io::Result<Vec<(i32, String)>> {
+    let folder = scratch(session);
     let marks = [SESSION_VARIABLE, OUTER_SESSION_VARIABLE].map(|name| format!("{name}={session}"));
+    processes(&|process| {
+        marks.iter().any(|mark| has_mark(process, mark))
+            || std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
+    })
+}
+
+/// Whether the process at `/proc/<id>` has `mark`, a `NAME=value`, in its environment.
+/// Processes that end meanwhile, or belong to others, cannot be read and are not ours.
+fn has_mark(process: &Path, mark: &str) -> bool {
+    std::fs::read(process.join("environ"))
+        .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()))
+}
+
+/// The processes that `wanted` picks by their `/proc/<id>`, without this one.
+fn processes(wanted: &dyn Fn(&Path) -> bool) -> io::Result<Vec<(i32, String)>> {
     let own = std::process::id().cast_signed();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let Ok(entry) = entry else { continue };
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        // Processes that end meanwhile, or belong to others, cannot be read and are not ours.
-        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
-        let marked = environment.split(|byte| *byte == 0).any(|pair| marks.iter().any(|mark| pair == mark.as_bytes()));
-        if marked && id != own {
+        if id != own && wanted(&entry.path()) {
             let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
             found.push((id, command.replace('\0', " ").trim().to_owned()));
         }
@@ -34,14 +49,26 @@ pub fn marked_processes(session: &str) -> io::Result<Vec<(i32, String)>> {
     Ok(found)
 }
 
-/// Kills every process that carries the mark of `session`; gives what was found.
+/// Kills every process of `session`; gives what was found.
 ///
 /// # Errors
 /// When `/proc` cannot be read, or something survives.
 pub fn sweep(session: &str) -> io::Result<Vec<(i32, String)>> {
+    end_all(&|| marked_processes(session))
+}
+
+/// Kills every process that has `mark`, a `NAME=value`, in its environment; gives what was found.
+///
+/// # Errors
+/// As [`sweep`].
+pub(crate) fn sweep_marked(mark: &str) -> io::Result<Vec<(i32, String)>> {
+    end_all(&|| processes(&|process| has_mark(process, mark)))
+}
+
+fn end_all(find: &dyn Fn() -> io::Result<Vec<(i32, String)>>) -> io::Result<Vec<(i32, String)>> {
     let mut swept = Vec::new();
     for _ in 0..ROUNDS {
-        let found = marked_processes(session)?;
+        let found = find()?;
         if found.is_empty() {
             return Ok(swept);
         }
@@ -56,5 +83,50 @@ pub fn sweep(session: &str) -> io::Result<Vec<(i32, String)>> {
         // A killed process stays in /proc until the kernel has taken it apart.
         std::thread::sleep(Duration::from_millis(10));
     }
-    Err(io::Error::other(format!("processes of session {session} survive: {:?}", marked_processes(session)?)))
+    Err(io::Error::other(format!("these processes survive: {:?}", find()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that ignores SIGTERM, marked, in a session of its own and no child of ours.
+    fn stray(mark: &str) -> i32 {
+        let (name, value) = mark.split_once('=').expect("a mark");
+        let output = std::process::Command::new("sh")
+            .args(["-c", "trap '' TERM; setsid sleep 60 >/dev/null 2>&1 & echo $!"])
+            .env(name, value)
+            .output()
+            .expect("sh runs");
+        String::from_utf8_lossy(&output.stdout).trim().parse().expect("an id")
+    }
+
+    #[test]
+    fn a_marked_process_is_swept_wherever_it_went() {
+        let mark = format!("RUN4_TEST_MARK={}", std::process::id());
+        let id = stray(&mark);
+        assert!(sweep_marked(&format!("{mark}0")).expect("readable").is_empty());
+        let swept = sweep_marked(&mark).expect("readable");
+        assert!(swept.iter().any(|(swept, _)| *swept == id), "{swept:?} without {id}");
+        assert!(sweep_marked(&mark).expect("readable").is_empty());
+    }
+
+    #[test]
+    fn a_process_in_the_scratch_folder_belongs_to_the_session() {
+        let session = format!("sweep-test-{}", std::process::id());
+        let folder = scratch(&session);
+        std::fs::create_dir_all(folder.join("deep")).expect("a folder");
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .env_clear()
+            .current_dir(folder.join("deep"))
+            .spawn()
+            .expect("sleep runs");
+        let found = marked_processes(&session).expect("readable");
+        assert_eq!(found.len(), 1, "{found:?}");
+        let swept = std::thread::spawn(move || sweep(&session));
+        child.wait().expect("it is killed");
+        assert_eq!(swept.join().expect("no panic").expect("nothing survives"), found);
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
 }

@@ -1,3 +1,4 @@
 //! The services of a run.
 
 pub mod health;
+pub mod servers;

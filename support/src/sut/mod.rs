@@ -5,5 +5,6 @@ mod process;
 mod profile;
 
 pub use ports::Port;
-pub use process::{Process, SpawnError, kill_group};
+pub(crate) use process::tail;
+pub use process::{Farewell, Process, SpawnError, kill_group};
 pub use profile::{Command, Key, Manifest, Place, Profile, ProfileError};

@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::{Deserialize, Serialize};
 use tokio::process::Child;
 
 use super::Command;
@@ -32,6 +33,17 @@ pub struct SpawnError {
     source: std::io::Error,
 }
 
+/// How a program is asked to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Farewell {
+    /// By SIGTERM.
+    #[default]
+    Terminate,
+    /// By SIGQUIT: PostgreSQL waits for its clients at SIGTERM, and ends at once at this one.
+    Quit,
+}
+
 /// A running program and everything it started. Dropping it kills the whole group.
 #[derive(Debug)]
 pub struct Process {
@@ -40,6 +52,7 @@ pub struct Process {
     key: String,
     log: PathBuf,
     reads_input: bool,
+    farewell: Farewell,
 }
 
 impl Process {
@@ -68,7 +81,15 @@ impl Process {
         }
         let child = start.spawn().map_err(failed)?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Self { child, group, key: command.key.clone(), log, reads_input: piped })
+        let key = command.key.clone();
+        Ok(Self { child, group, key, log, reads_input: piped, farewell: Farewell::default() })
+    }
+
+    /// Changes how [`Process::stop`] asks it to end.
+    #[must_use]
+    pub fn with_farewell(mut self, farewell: Farewell) -> Self {
+        self.farewell = farewell;
+        self
     }
 
     /// The process id; `None` once it has been reaped.
@@ -120,7 +141,10 @@ impl Process {
             let _ = tokio::time::timeout(STOP_GRACE, self.child.wait()).await;
         }
         if self.exited().is_none() {
-            self.signal(Signal::TERM);
+            self.signal(match self.farewell {
+                Farewell::Terminate => Signal::TERM,
+                Farewell::Quit => Signal::QUIT,
+            });
             let _ = tokio::time::timeout(STOP_GRACE, self.child.wait()).await;
         }
         self.kill().await;
@@ -163,7 +187,8 @@ fn new_log(folder: &Path, key: &str) -> std::io::Result<(PathBuf, File)> {
     unreachable!("some number is free")
 }
 
-fn tail(path: &Path) -> std::io::Result<String> {
+/// The last [`TAIL`] bytes of a file.
+pub(crate) fn tail(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let start = file.metadata()?.len().saturating_sub(TAIL);
     file.seek(SeekFrom::Start(start))?;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{config::Run4Config, workspace};
+use crate::{config::Run4Config, toolbox, workspace};
 
 /// The manifest keys of spec README §4, and what a profile may say under each.
 const KEYS: [&str; 13] = [
@@ -80,13 +80,15 @@ pub struct Place {
 
 impl Place {
     /// The place of processes that keep their data in `data`: sets `${data}`, `${root}` (the
-    /// workspace), `${programs}` (the folder of programs built from it) and `${run4}`.
+    /// workspace), `${programs}` (the folder of programs built from it), `${run4}` and
+    /// `${toolbox}` (the folder of the Python programs).
     pub fn new(data: &Path) -> Self {
         let mut place = Self::default();
         place.set("data", data.display());
         place.set("root", workspace::root().display());
         place.set("programs", workspace::programs().display());
         place.set("run4", workspace::run4_program().display());
+        place.set("toolbox", toolbox::path().display());
         // A server that is not up has an address where nobody listens.
         for key in KEYS.iter().filter(|key| key.ends_with("_http")) {
             place.set(&format!("{key}_url"), "http://127.0.0.1:9");
@@ -179,6 +181,16 @@ impl Profile {
         self.manifest.commands.contains_key(key)
     }
 
+    /// Whether the entry `key` names `${placeholder}`: what it stands for may be costly to make.
+    pub fn names(&self, key: &str, placeholder: &str) -> bool {
+        let written = format!("${{{placeholder}}}");
+        self.manifest.commands.get(key).is_some_and(|entry| {
+            let cwd = entry.cwd.as_ref().map(|cwd| cwd.to_string_lossy().into_owned());
+            let texts = entry.argv.iter().chain(entry.env.values()).chain(&entry.ready).chain(&cwd);
+            texts.into_iter().any(|text| text.contains(&written))
+        })
+    }
+
     /// The command `key` at `place`; `None` when the profile has none.
     ///
     /// # Errors
@@ -249,6 +261,17 @@ mod tests {
     fn a_bad_profile_is_refused_by_name(#[case] text: &str, #[case] part: &str) {
         let error = read(text).expect_err("a bad profile").to_string();
         assert!(error.contains(part), "{error}");
+    }
+
+    #[rstest]
+    #[case::argument("argv = ['b', '--db=${database_url}']", true)]
+    #[case::variable("argv = ['b']\nenv = { DB = '${database_url}' }", true)]
+    #[case::folder("argv = ['b']\ncwd = '${database_url}'", true)]
+    #[case::other("argv = ['b', 'database_url', '${data}']", false)]
+    fn an_entry_tells_which_placeholders_it_names(#[case] entry: &str, #[case] named: bool) {
+        let profile = read(&format!("name = 'x'\n[commands.builder]\n{entry}")).expect("a good profile");
+        assert_eq!(profile.names("builder", "database_url"), named);
+        assert!(!profile.names("orchestrator", "database_url"));
     }
 
     #[test]
