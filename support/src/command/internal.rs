@@ -12,6 +12,7 @@ use crate::{
     audit::{Manifest, RunKind},
     config::Run4Config,
     mcp::scripted,
+    pipeline::scripted_builder,
     session::{Watch, start_supervisor, supervise},
     toolbox,
     workspace::{self, BUNDLE_VARIABLE, SESSION_VARIABLE},
@@ -45,6 +46,13 @@ pub(super) enum Internal {
         #[arg(long)]
         log: Option<PathBuf>,
     },
+    /// A scripted builder, with the arguments of a real one
+    #[command(disable_help_flag = true)]
+    Builder {
+        scenario: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 pub(super) fn run(command: Internal) -> Outcome {
@@ -59,6 +67,9 @@ pub(super) fn run(command: Internal) -> Outcome {
         Internal::Bench => super::bench::measure(),
         Internal::Scripted { scenario, log } => {
             scripted::play(&scenario, log).map_err(|error| Problem::usage(miette::miette!("{error}")))
+        }
+        Internal::Builder { scenario, arguments } => {
+            scripted_builder::play(&scenario, &arguments).map_err(|error| Problem::usage(miette::miette!("{error}")))
         }
     }
 }

@@ -1,3 +1,7 @@
-//! Drives the orchestrator and reads what it and the builders leave.
+//! Drives builders and the orchestrator, and reads what they leave.
 
+pub mod builder;
+pub mod builder_config;
+pub mod builder_inputs;
 pub mod builder_state;
+pub mod scripted_builder;

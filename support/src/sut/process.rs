@@ -33,6 +33,17 @@ pub struct SpawnError {
     source: std::io::Error,
 }
 
+/// Where the standard streams of a program lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// No input; stdout and stderr into one log.
+    Log,
+    /// No input; stdout into a file beside the log of stderr, so that nobody need drain it.
+    Files,
+    /// Pipes for stdin and stdout; stderr into a log.
+    Pipes,
+}
+
 /// How a program is asked to end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,12 +67,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own. Its stderr goes to a file in `logs`;
-    /// so does its stdout unless `piped`, when stdin and stdout are pipes.
+    /// Starts `command` in a process group of its own, with pipes when `piped`, else with a log.
+    ///
+    /// # Errors
+    /// As [`Process::spawn_with`].
+    pub fn spawn(command: &Command, logs: &Path, piped: bool) -> Result<Self, SpawnError> {
+        Self::spawn_with(command, logs, if piped { Streams::Pipes } else { Streams::Log })
+    }
+
+    /// Starts `command` in a process group of its own. Its logs are files in `logs`.
     ///
     /// # Errors
     /// When the program or its log cannot be opened.
-    pub fn spawn(command: &Command, logs: &Path, piped: bool) -> Result<Self, SpawnError> {
+    pub fn spawn_with(command: &Command, logs: &Path, streams: Streams) -> Result<Self, SpawnError> {
         let failed = |source| SpawnError { key: command.key.clone(), program: command.argv.join(" "), source };
         let (log, file) = new_log(logs, &command.key).map_err(failed)?;
         let mut start = tokio::process::Command::new(&command.argv[0]);
@@ -74,15 +92,15 @@ impl Process {
         // The mark by which the supervisor finds what a killed test left.
         start.env(workspace::SESSION_VARIABLE, workspace::session_id()).envs(&command.env);
         start.stderr(file.try_clone().map_err(failed)?);
-        if piped {
-            start.stdin(Stdio::piped()).stdout(Stdio::piped());
-        } else {
-            start.stdin(Stdio::null()).stdout(file);
-        }
+        match streams {
+            Streams::Pipes => start.stdin(Stdio::piped()).stdout(Stdio::piped()),
+            Streams::Files => start.stdin(Stdio::null()).stdout(File::create(output_of(&log)).map_err(failed)?),
+            Streams::Log => start.stdin(Stdio::null()).stdout(file),
+        };
         let child = start.spawn().map_err(failed)?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let key = command.key.clone();
-        Ok(Self { child, group, key, log, reads_input: piped, farewell: Farewell::default() })
+        Ok(Self { child, group, key, log, reads_input: streams == Streams::Pipes, farewell: Farewell::default() })
     }
 
     /// Changes how [`Process::stop`] asks it to end.
@@ -156,6 +174,11 @@ impl Process {
         &self.log
     }
 
+    /// The file that holds its stdout when it was started with [`Streams::Files`].
+    pub fn output(&self) -> PathBuf {
+        output_of(&self.log)
+    }
+
     /// The end of its log, for an error's text.
     pub fn log_tail(&self) -> String {
         tail(&self.log).unwrap_or_else(|error| format!("(no log: {error})"))
@@ -173,6 +196,10 @@ pub fn kill_group(id: Option<u32>) {
     if let Some(group) = id.and_then(|id| Pid::from_raw(id.cast_signed())) {
         let _ = kill_process_group(group, Signal::KILL);
     }
+}
+
+fn output_of(log: &Path) -> PathBuf {
+    log.with_extension("out")
 }
 
 fn new_log(folder: &Path, key: &str) -> std::io::Result<(PathBuf, File)> {
