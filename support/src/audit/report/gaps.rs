@@ -106,7 +106,8 @@ fn limitations(audit: &Audit) -> Vec<String> {
         known.extend(missing.map(|line| format!("{system}, {}: {NOT_MEASURED} ({}).", line.category, line.source)));
     }
     let partly = audit.rows.iter().filter_map(|row| Some((&row.row.id, row.not_shown()?)));
-    known.extend(partly.map(|(id, part)| text(&format!("{id} passed for what its tests show; not shown yet: {part}."))));
+    known
+        .extend(partly.map(|(id, part)| text(&format!("{id} passed for what its tests show; not shown yet: {part}."))));
     known.push(format!("Findings catalogue, fix passes and cost: {NOT_MEASURED}."));
     known.push("That this audit notices a deliberate regression is proved by its own tests only.".to_owned());
     known
