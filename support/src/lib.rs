@@ -41,7 +41,9 @@ pub mod workspace;
 pub mod prelude {
     pub use crate::{
         evidence::Evidence,
-        fixtures::{Build1, ClientProbe, build1, client_methods, client_probe, config, evidence, toolset},
+        fixtures::{
+            Build1, Builder, ClientProbe, build1, builder, client_methods, client_probe, config, evidence, toolset,
+        },
         mcp::ClientMethods,
         verdict::{Failure, Verdict},
     };

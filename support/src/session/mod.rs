@@ -16,7 +16,7 @@ pub(crate) use client::all_may_enter;
 pub use client::{Service, Supervisor, scratch};
 pub use supervise::{Watch, start_supervisor, supervise};
 pub(crate) use sweep::sweep_marked;
-pub use sweep::{OUTER_SESSION_VARIABLE, marked_processes, sweep};
+pub use sweep::{OUTER_SESSION_VARIABLE, is_running, marked_processes, sweep};
 
 use crate::{
     atomic,
@@ -24,8 +24,8 @@ use crate::{
     workspace,
 };
 
-/// The folder of this session's shared values.
-fn folder() -> PathBuf {
+/// The folder of this session's shared values; removed when the session ends.
+pub(crate) fn folder() -> PathBuf {
     workspace::output().join("session").join(workspace::session_id())
 }
 
@@ -47,8 +47,9 @@ where
     let value_path = folder().join(format!("{name}.json"));
     std::fs::create_dir_all(folder())?;
     let lock = File::options().create(true).append(true).open(folder().join(format!("{name}.lock")))?;
-    // The kernel releases the lock when its holder dies, so a killed test blocks nobody.
-    lock.lock()?;
+    // The kernel releases the lock when its holder dies, so a killed test blocks nobody. Waiting
+    // on a thread of its own, since the holder may be another task on this one.
+    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.map_err(Failure::broken)??;
     if let Ok(text) = std::fs::read(&value_path) {
         return match serde_json::from_slice(&text)? {
             Stored::Value(value) => Ok(value),
@@ -60,5 +61,28 @@ where
         Ok(value) => atomic::write_json(&value_path, &Stored::Value(value))?,
         Err(failure) => atomic::write_json(&value_path, &Stored::<T>::Failure(failure.status().clone()))?,
     }
+    drop(lock);
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn two_tasks_of_one_thread_share_a_value() {
+        let name = format!("shared-test-{}", std::process::id());
+        let make = async |number: u32| {
+            tokio::task::yield_now().await;
+            Ok(number)
+        };
+        let (one, two) = tokio::join!(shared(&name, || make(1)), shared(&name, || make(2)));
+        let values = [one, two].map(|value| value.expect("made"));
+        assert_eq!(values[0], values[1]);
+        let again: u32 = shared(&name, async || Err(Failure::broken("made twice"))).await.expect("stored");
+        assert_eq!(again, values[0]);
+        for end in ["json", "lock"] {
+            std::fs::remove_file(folder().join(format!("{name}.{end}"))).expect("removed");
+        }
+    }
 }

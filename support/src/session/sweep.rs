@@ -27,6 +27,14 @@ pub fn marked_processes(session: &str) -> io::Result<Vec<(i32, String)>> {
     })
 }
 
+/// Whether the process `id` runs: one that has ended and that its parent has not asked for yet
+/// does not.
+pub fn is_running(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // The state follows the name, which may itself have brackets.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 /// Whether the process at `/proc/<id>` has `mark`, a `NAME=value`, in its environment.
 /// Processes that end meanwhile, or belong to others, cannot be read and are not ours.
 fn has_mark(process: &Path, mark: &str) -> bool {
@@ -109,6 +117,19 @@ mod tests {
         let swept = sweep_marked(&mark).expect("readable");
         assert!(swept.iter().any(|(swept, _)| *swept == id), "{swept:?} without {id}");
         assert!(sweep_marked(&mark).expect("readable").is_empty());
+    }
+
+    #[test]
+    fn a_process_that_was_not_waited_for_has_ended_all_the_same() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep runs");
+        assert!(is_running(child.id()));
+        child.kill().expect("killed");
+        while is_running(child.id()) {
+            std::thread::yield_now();
+        }
+        assert!(Path::new("/proc").join(child.id().to_string()).exists(), "it was not waited for");
+        child.wait().expect("it has ended");
+        assert!(!is_running(child.id()));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use redis::command;
 use account::Account;
 
 use crate::{
-    session::{Supervisor, scratch, shared},
+    session::{Supervisor, is_running, scratch, shared},
     sut::{self, Farewell, Place, Profile, tail},
     verdict::{Failure, Verdict},
     workspace,
@@ -112,7 +112,7 @@ impl Recipe {
         let begun = Instant::now();
         loop {
             let Err(error) = answers(self.port).await else { break };
-            let ended = !Path::new("/proc").join(service.id.to_string()).join("cwd").exists();
+            let ended = !is_running(service.id);
             if ended || begun.elapsed() > READY_LIMIT {
                 let state = if ended { "has ended" } else { "does not answer" };
                 let log = tail(&service.log).unwrap_or_default();

@@ -1,0 +1,405 @@
+//! Milestone 3: builders are called as processes, several at a time, and what they leave is
+//! read with exact types (plan R4-M3-001, 002, 004; spec builder.md, orchestrator.md §5.2).
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use support::{
+    fixtures::{ScriptedBuilder, SideBySide},
+    mcp::{Kind, Session, normalise},
+    pipeline::{
+        builder::{BuilderResult, invoke, invoke_all},
+        builder_state::{STATE_FILE, parse_builder_state},
+        scripted_builder::{Dump, Entry, Event, most_at_once, read_log},
+    },
+    prelude::*,
+    session::is_running,
+    tree, workspace,
+};
+
+/// Long enough for a scripted builder on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a good run leaves in STATE.json.
+fn good_state() -> Value {
+    json!({
+        "run_id": "1", "summary": { "success": true, "test_passed": 9, "test_total": 10, "convergence_ratio": 0.9 },
+        "total_cost": 0.5, "health": "passed", "completed_phases": ["build"],
+    })
+}
+
+/// A scenario that leaves `state` in the place of STATE.json and ends well.
+fn leaves(state: &str) -> String {
+    format!("steps = [{{ state = '''{state}''' }}]")
+}
+
+/// The STATE.json that a run left.
+fn state_of(result: &BuilderResult, evidence: &Evidence) -> Result<Value, Failure> {
+    let text = std::fs::read_to_string(result.output_dir.join(STATE_FILE));
+    let text = evidence.check_ok(&format!("{}: it left a STATE.json", result.service_id), text)?;
+    evidence.check_ok(&format!("{}: it is JSON", result.service_id), serde_json::from_str(&text))
+}
+
+/// X-04: a builder is called with `--cwd` and `--depth`, ends with 0, and leaves a STATE.json
+/// with its summary; what it prints on stdout and on stderr is kept.
+#[rstest]
+#[tokio::test]
+async fn x_04_subprocess_b3_to_b2(builder: Builder, evidence: Evidence) -> Verdict {
+    let built = builder.built_samples().await?;
+    for result in &built.results {
+        let name = &result.service_id;
+        evidence.append("results", result)?;
+        evidence.check_eq(&format!("{name}: its exit code"), result.exit_code, Some(0))?;
+        evidence.check(&format!("{name}: success"), result.success, &result.error)?;
+        let state: Value = serde_json::from_slice(&std::fs::read(result.output_dir.join(STATE_FILE))?)?;
+        evidence.check(
+            &format!("{name}: STATE.json has a summary"),
+            state["summary"].is_object(),
+            &state["summary"],
+        )?;
+        let (stdout, stderr) = (result.stdout_text()?, result.stderr_text()?);
+        evidence.check(&format!("{name}: a summary for people on stdout"), !stdout.trim().is_empty(), &stdout)?;
+        evidence.check(&format!("{name}: a log on stderr"), !stderr.trim().is_empty(), &stderr)?;
+        evidence.check(&format!("{name}: the two are apart"), stdout != stderr, stdout.len())?;
+    }
+    Ok(())
+}
+
+/// X-04, its twin: a builder that ends with 1 is no success, and the error says how it ended;
+/// all of a long output is kept, each stream for itself.
+#[rstest]
+#[tokio::test]
+async fn x_04_failing_builder_is_no_success(evidence: Evidence) -> Verdict {
+    const LINES: usize = 50_000;
+    let scenario = format!(
+        "exit = 1\nsteps = [
+            {{ stdout = {{ line = 'this line goes to stdout', count = {LINES} }} }},
+            {{ stderr = {{ line = 'this line goes to stderr', count = {LINES} }} }},
+            {{ stderr = {{ line = 'no database' }} }},
+            {{ state = '''{}''' }},
+        ]",
+        good_state()
+    );
+    let scripted = ScriptedBuilder::new(&scenario)?;
+    let result = invoke(&scripted.invocation("orders", LIMIT)?).await?;
+    evidence.observe("result", &result)?;
+    evidence.check_eq("success", result.success, false)?;
+    evidence.check_eq("its exit code", result.exit_code, Some(1))?;
+    evidence.check_eq("the error", result.error.as_deref(), Some("exit status: 1: no database"))?;
+    let (stdout, stderr) = (result.stdout_text()?, result.stderr_text()?);
+    evidence.check("there is more than a pipe holds", stdout.len() > 1 << 20, stdout.len())?;
+    let count = |text: &str, stream: &str| text.lines().filter(|line| line.ends_with(stream)).count();
+    evidence.check_eq("lines of stdout", [count(&stdout, "stdout"), count(&stdout, "stderr")], [LINES, 0])?;
+    evidence.check_eq("lines of stderr", [count(&stderr, "stdout"), count(&stderr, "stderr")], [0, LINES])
+}
+
+/// X-04: a builder that takes too long is ended with everything it started, also what ignores
+/// SIGTERM and has left its process group.
+#[rstest]
+#[tokio::test]
+async fn x_04_timeout_ends_the_whole_tree(evidence: Evidence) -> Verdict {
+    let scripted = ScriptedBuilder::new("steps = [{ stray = 'stray' }, { wait_for = 'never' }]")?;
+    let limit = Duration::from_secs(3);
+    let invocation = scripted.invocation("orders", limit)?;
+    let begun = Instant::now();
+    let result = invoke(&invocation).await?;
+    let took = begun.elapsed();
+    evidence.check_eq("success", result.success, false)?;
+    evidence.check_eq("the error", result.error.as_deref(), Some("timeout after 3 s"))?;
+    evidence.check("it ended soon after its limit", took < limit + Duration::from_secs(4), took.as_secs_f64())?;
+    let stray = std::fs::read_to_string(invocation.dir.join("stray"))?;
+    let stray = stray.trim().parse().map_err(Failure::broken)?;
+    evidence.check("its grandchild has ended", !is_running(stray), stray)
+}
+
+/// Names the folder in which the builder of a second test process works.
+const INNER_VARIABLE: &str = "RUN4_INTERNAL_INNER";
+
+/// X-04: no key of the caller's environment reaches a builder, only the short list; its
+/// arguments are `--cwd` and `--depth`.
+#[rstest]
+#[tokio::test]
+async fn x_04_builder_gets_no_credentials(evidence: Evidence) -> Verdict {
+    let scripted =
+        ScriptedBuilder::new(&format!("steps = [{{ dump = 'dump' }}, {{ state = '''{}''' }}]", good_state()))?;
+    let mut invocation = scripted.invocation("orders", LIMIT)?;
+    if let Some(dir) = std::env::var_os(INNER_VARIABLE) {
+        invocation.dir = dir.into();
+        let result = invoke(&invocation).await?;
+        return evidence.check("the builder ran", result.success, &result);
+    }
+    let planted = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--exact", "x_04_builder_gets_no_credentials"])
+        .envs(planted.map(|name| (name, "planted")))
+        .env(INNER_VARIABLE, &invocation.dir)
+        .env(workspace::BUNDLE_VARIABLE, scripted.folder())
+        .output()?;
+    evidence.check("a caller with keys ran it", output.status.success(), String::from_utf8_lossy(&output.stdout))?;
+    let dump: Dump = serde_json::from_slice(&std::fs::read(invocation.dir.join("dump"))?)?;
+    let dir = invocation.dir.display().to_string();
+    evidence.check_eq("its arguments", &dump.arguments[..], ["--cwd", &dir, "--depth", "standard"])?;
+    let kept = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
+    let names: Vec<_> = dump.environment.keys().filter(|name| !name.starts_with("RUN4_")).collect();
+    evidence.check("only the short list", names.iter().all(|name| kept.contains(&name.as_str())), &names)?;
+    let leaked: Vec<_> = dump.environment.iter().filter(|(_, value)| value.contains("planted")).collect();
+    evidence.check_eq("keys that reached it", leaked, Vec::new())
+}
+
+/// X-05: the seven fields of a real run's file have their exact types, and the caller's result
+/// has the same values.
+#[rstest]
+#[tokio::test]
+async fn x_05_state_json_contract(builder: Builder, evidence: Evidence) -> Verdict {
+    for result in builder.built_samples().await?.results {
+        let state = state_of(&result, &evidence)?;
+        let name = &result.service_id;
+        let summary = &state["summary"];
+        let phases = state["completed_phases"].as_array();
+        for (field, value, fits) in [
+            ("summary.success", &summary["success"], summary["success"].is_boolean()),
+            ("summary.test_passed", &summary["test_passed"], summary["test_passed"].is_u64()),
+            ("summary.test_total", &summary["test_total"], summary["test_total"].is_u64()),
+            ("summary.convergence_ratio", &summary["convergence_ratio"], summary["convergence_ratio"].is_number()),
+            ("total_cost", &state["total_cost"], state["total_cost"].is_number()),
+            ("health", &state["health"], state["health"].is_string()),
+            (
+                "completed_phases",
+                &state["completed_phases"],
+                phases.is_some_and(|phases| phases.iter().all(Value::is_string)),
+            ),
+        ] {
+            evidence.check(&format!("{name}: the type of {field}"), fits, value)?;
+        }
+        let read = parse_builder_state(&result.output_dir);
+        evidence.check_eq(&format!("{name}: what is wrong"), &read.error, &None::<String>)?;
+        evidence.check_eq(&format!("{name}: success and health agree"), read.contradiction(), None::<String>)?;
+        let tests = summary["test_total"].as_u64();
+        evidence.check(&format!("{name}: its tests were run"), tests.is_some_and(|total| total > 0), tests)?;
+        let seen = json!([result.test_passed, result.test_total, result.convergence_ratio, result.cost, result.health]);
+        let said = json!([read.test_passed, read.test_total, read.convergence_ratio, read.total_cost, read.health]);
+        evidence.check_eq(&format!("{name}: the result has its values"), seen, said)?;
+    }
+    Ok(())
+}
+
+/// X-05, its twin: a file that breaks the contract is an explicit error, never a value.
+#[rstest]
+#[case::missing_summary("/summary", None, "summary is missing")]
+#[case::bool_as_int("/summary/test_passed", Some(json!(true)), "summary.test_passed is true, expected a count")]
+#[case::int_as_bool("/summary/success", Some(json!(1)), "summary.success is 1, expected true or false")]
+#[case::text_as_number("/total_cost", Some(json!("0.5")), "total_cost is \"0.5\", expected a number")]
+#[case::contradiction("/health", Some(json!("failed")), "summary.success is true although health is failed")]
+#[case::unknown_health("/health", Some(json!("green")), "health is \"green\"")]
+#[tokio::test]
+async fn x_05_broken_state_is_an_error(
+    #[case] pointer: &str,
+    #[case] value: Option<Value>,
+    #[case] error: &str,
+    evidence: Evidence,
+) -> Verdict {
+    let mut state = good_state();
+    let (parent, key) = pointer.rsplit_once('/').unwrap_or_default();
+    let fields = state.pointer_mut(parent).and_then(Value::as_object_mut);
+    let fields = fields.ok_or_else(|| Failure::broken("no such place"))?;
+    match value {
+        Some(value) => drop(fields.insert(key.into(), value)),
+        None => drop(fields.remove(key)),
+    }
+    refused(&state.to_string(), error, &evidence).await
+}
+
+/// X-05, its twin: a file that was cut short, or is none, is an explicit error.
+#[rstest]
+#[case::truncated("{\"summary\": {\"success\": tr", "not JSON")]
+#[case::empty("", "not JSON")]
+#[case::list("[]", "not a JSON object")]
+#[tokio::test]
+async fn x_05_malformed_state_is_an_error(#[case] text: &str, #[case] error: &str, evidence: Evidence) -> Verdict {
+    refused(text, error, &evidence).await
+}
+
+async fn refused(state: &str, error: &str, evidence: &Evidence) -> Verdict {
+    let scripted = ScriptedBuilder::new(&leaves(state))?;
+    let result = invoke(&scripted.invocation("orders", LIMIT)?).await?;
+    evidence.check_eq("it ended well", result.exit_code, Some(0))?;
+    evidence.check_eq("success", result.success, false)?;
+    let said = result.error.as_deref().unwrap_or_default();
+    evidence.check("the error says why", said.contains(error), said)
+}
+
+/// R4-M3-002: a STATE.json of an earlier run is not taken for this one's, and one that was
+/// written again is.
+#[rstest]
+#[case::untouched("steps = []".to_owned(), Some("stale STATE.json"))]
+#[case::written_again(leaves(&good_state().to_string()), None)]
+#[tokio::test]
+async fn r4_m3_002_stale_state_is_recognised(
+    #[case] scenario: String,
+    #[case] error: Option<&str>,
+    evidence: Evidence,
+) -> Verdict {
+    let scripted = ScriptedBuilder::new(&scenario)?;
+    let invocation = scripted.invocation("orders", LIMIT)?;
+    let file = invocation.dir.join(STATE_FILE);
+    support::atomic::write(&file, good_state().to_string())?;
+    let result = invoke(&invocation).await?;
+    evidence.check_eq("it ended well", result.exit_code, Some(0))?;
+    evidence.check_eq("the error", result.error.as_deref(), error)?;
+    let figures = [result.test_total.is_some(), result.cost.is_some(), result.health.is_some()];
+    evidence.check_eq("its figures are given", figures, [error.is_none(); 3])?;
+    evidence.check_eq("the cost before is known", result.cost_before, Some(0.5))
+}
+
+/// B2-05: two, then three builders at once all succeed, and nothing is written outside of the
+/// folder of each.
+#[rstest]
+#[tokio::test]
+async fn b2_05_parallel_builders(builder: Builder, evidence: Evidence) -> Verdict {
+    let two: SideBySide = builder.built_pair().await?;
+    let three = builder.built_samples().await?;
+    for (count, built) in [(2, two), (3, three)] {
+        evidence.check_eq("builders at once", built.results.len(), count)?;
+        for result in &built.results {
+            evidence.check(&format!("{} of {count} succeeds", result.service_id), result.success, &result.error)?;
+        }
+        evidence.check_eq(&format!("foreign writes of {count}"), built.foreign_writes, Vec::<PathBuf>::new())?;
+    }
+    Ok(())
+}
+
+/// B2-05: of five builders three run at once, never more, and the fourth starts after an end.
+#[rstest]
+#[tokio::test]
+async fn b2_05_never_more_than_three_at_once(evidence: Evidence) -> Verdict {
+    const AT_ONCE: usize = 3;
+    let scripted = ScriptedBuilder::new(&format!(
+        "log = '../log'\nsteps = [{{ wait_for = '../go' }}, {{ state = '''{}''' }}]",
+        good_state()
+    ))?;
+    let names = ["one", "two", "three", "four", "five"];
+    let invocations: Vec<_> =
+        names.iter().map(|name| scripted.invocation(name, LIMIT)).collect::<std::io::Result<_>>()?;
+    let log = scripted.folder().join("log");
+    let let_go = async {
+        let begun = Instant::now();
+        while read_log(&log).map_or(0, |entries| entries.len()) < AT_ONCE && begun.elapsed() < LIMIT {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // All wait now; one more would show itself in this time.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        std::fs::write(scripted.folder().join("go"), "")
+    };
+    let (results, let_go) = tokio::join!(invoke_all(&invocations, AT_ONCE), let_go);
+    let_go?;
+    let results = results?;
+    let entries = read_log(&log).map_err(Failure::broken)?;
+    evidence.observe("log", &entries)?;
+    let order: Vec<_> = results.iter().map(|result| result.service_id.as_str()).collect();
+    evidence.check_eq("a result for each, in their order", order, names.to_vec())?;
+    evidence.check("all succeed", results.iter().all(|result| result.success), errors(&results))?;
+    evidence.check_eq("the most at once", most_at_once(&entries), AT_ONCE)?;
+    let first = |event| entries.iter().filter(move |entry: &&Entry| entry.event == event).map(|entry| entry.at);
+    let (fourth, end) = (first(Event::Start).nth(AT_ONCE), first(Event::End).next());
+    evidence.check("the fourth starts after an end", fourth >= end && end.is_some(), [end, fourth])
+}
+
+fn errors(results: &[BuilderResult]) -> BTreeMap<&str, &Option<String>> {
+    results.iter().map(|result| (result.service_id.as_str(), &result.error)).collect()
+}
+
+/// B2-06: after a thorough build its files are indexed, and their definitions are found in the
+/// tree; a file that cannot be parsed is not indexed.
+#[rstest]
+#[tokio::test]
+async fn b2_06_artifact_registration(builder: Builder, evidence: Evidence) -> Verdict {
+    let built = builder.built_samples().await?;
+    let tree = built.tree(0)?;
+    evidence.check("the build succeeds", built.results[0].success, &built.results[0].error)?;
+    let session = builder.session("codebase_intelligence_mcp", &built.data).await?;
+    let others = declared(built.tree(1)?)?;
+    // What another service declares, too, may be found there.
+    let own: BTreeMap<_, _> = declared(tree)?.into_iter().filter(|(name, _)| !others.contains_key(name)).collect();
+    evidence.check("the tree declares something of its own", !own.is_empty(), own.len())?;
+    for (name, file) in &own {
+        let found = definition(&session, name).await?;
+        evidence.check(&format!("{name} is found in the tree"), points_to(&found, file), &found)?;
+    }
+    let broken = builder.data().join("broken.py");
+    std::fs::write(&broken, "def broken(:\n    return )\n")?;
+    let arguments = json!({ "file_path": broken, "service_name": "broken" });
+    let reply = session.call("register_artifact", arguments).await?.value(Kind::Object)?;
+    evidence.check_eq("a broken file is indexed", &reply["indexed"], &json!(false))?;
+    session.close().await;
+    Ok(())
+}
+
+/// R4-M3-004: two builders that register in one index at the same time get in nobody's way:
+/// the symbols of both are found, and no lock surfaces.
+#[rstest]
+#[tokio::test]
+async fn r4_m3_004_two_builders_on_one_index(builder: Builder, evidence: Evidence) -> Verdict {
+    let built = builder.built_pair().await?;
+    for result in &built.results {
+        evidence.check(&format!("{} succeeds", result.service_id), result.success, &result.error)?;
+        let said = (result.stdout_text()? + &result.stderr_text()?).to_lowercase();
+        let locks: Vec<_> = said.lines().filter(|line| line.contains("locked")).collect();
+        evidence.check_eq(&format!("{}: locks it speaks of", result.service_id), locks, Vec::<&str>::new())?;
+    }
+    let session = builder.session("codebase_intelligence_mcp", &built.data).await?;
+    let mut places: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for index in 0..built.results.len() {
+        let declared = declared(built.tree(index)?)?;
+        evidence.check(&format!("tree {index} declares something"), !declared.is_empty(), declared.len())?;
+        for (name, file) in declared {
+            places.entry(name).or_default().push(file);
+        }
+    }
+    let mut missing = BTreeMap::new();
+    for (name, files) in &places {
+        let found = definition(&session, name).await?;
+        if !files.iter().any(|file| points_to(&found, file)) {
+            missing.insert(name, found);
+        }
+    }
+    session.close().await;
+    evidence.observe("symbols", places.len())?;
+    evidence.check("every symbol is found", missing.is_empty(), missing)
+}
+
+/// The classes and functions that the Python files below `src/` of a tree declare at their top,
+/// with the file; names that two files declare are left out.
+fn declared(tree: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for path in tree::files(&tree.join("src"), "py")? {
+        for line in std::fs::read_to_string(&path)?.lines() {
+            let line = line.strip_prefix("async ").unwrap_or(line);
+            let declared = line.strip_prefix("class ").or(line.strip_prefix("def "));
+            let name = declared.and_then(|rest| rest.split(['(', ':', '[', ' ']).next());
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                found.entry(name.to_owned()).or_default().push(path.clone());
+            }
+        }
+    }
+    Ok(found
+        .into_iter()
+        .filter_map(|(name, mut files)| Some((name, files.pop().filter(|_| files.is_empty())?)))
+        .collect())
+}
+
+/// The reply of `find_definition`, in its canonical spelling.
+async fn definition(session: &Session, symbol: &str) -> Result<Value, Failure> {
+    let reply = session.call("find_definition", json!({ "symbol": symbol })).await?;
+    Ok(normalise("find_definition", Kind::Nullable, reply.value(Kind::Nullable))?.0)
+}
+
+/// Whether a definition is in `file`, whose path the server may know by its end only.
+fn points_to(definition: &Value, file: &Path) -> bool {
+    definition["file_path"].as_str().is_some_and(|place| file.ends_with(place))
+}
