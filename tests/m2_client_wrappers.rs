@@ -99,9 +99,11 @@ fn answered(type_name: &str, value: &Value) -> ProbeReport {
 
 /// One method against scripted replies in every form: type, every field, and what was asked.
 async fn replies_become_values(method: &ClientMethod, probe: &ClientProbe, evidence: &Evidence) -> Verdict {
-    let forms = method.forms.iter().map(|form| (format!("{form:?}"), form.action(&method.reply), method.value()));
-    let variants = method.variants.iter().map(|it| (it.name.clone(), Form::Both.action(&it.reply), &it.value));
-    for (name, action, value) in forms.chain(variants) {
+    let main = ("the reply", &method.reply, method.value());
+    let variants = method.variants.iter().map(|it| (it.name.as_str(), &it.reply, &it.value));
+    let replies: Vec<_> = std::iter::once(main).chain(variants).collect();
+    for (form, (name, reply, value)) in method.forms.iter().flat_map(|form| replies.iter().map(move |it| (form, *it))) {
+        let (name, action) = (format!("{name} as {form:?}"), form.action(reply));
         let server = server_of(&method.tool, &action)?;
         let report = probe.call(&call(method, &method.arguments, server.command())).await?;
         evidence.check_eq(&format!("{name}: the answer"), report, answered(&method.type_name, value))?;
@@ -142,17 +144,22 @@ async fn b2_02_codebase_client_all_methods(
     replies_become_values(client_methods.method(method)?, &client_probe, &evidence).await
 }
 
-/// B2-03: a lost server, `isError` and garbage give the documented default and a warning, and
-/// nothing is raised. A good reply is no default, and "there is none" is no warning.
+/// B2-03: a lost server, `isError`, garbage and an error without the flag give the documented
+/// default and a warning, and nothing is raised. A good reply is no default, and "there is none"
+/// is no warning.
 #[apply(each_method)]
 #[tokio::test]
 async fn b2_03_mcp_safe_defaults(
     #[case] method: &str,
+    toolset: Toolset,
     client_methods: ClientMethods,
     client_probe: ClientProbe,
     evidence: Evidence,
 ) -> Verdict {
     let method = client_methods.method(method)?;
+    // Of a tool that may answer null it is one more way to say "there is none" (tools.md §8).
+    let unflagged = toolset.tool(&method.tool)?.kind != Kind::Nullable;
+    let unflagged = unflagged.then(|| json!({ "structured": r#"{"error": "503: out of order"}"# }));
     let ask = async |action: &Value| {
         let server = server_of(&method.tool, action)?;
         let report = client_probe.call(&call(method, &method.arguments, server.command())).await?;
@@ -160,12 +167,14 @@ async fn b2_03_mcp_safe_defaults(
         evidence.check("the server was asked", asked, server.log()?.len())?;
         Ok::<_, Failure>(report)
     };
-    for (failure, action) in [
-        ("a lost server", &json!({ "exit": 3 })),
-        ("isError", &json!({ "is_error": "503: out of order" })),
-        ("garbage", &method.garbage),
-    ] {
-        let report = ask(action).await?;
+    let failures = [
+        ("a lost server", Some(json!({ "exit": 3 }))),
+        ("isError", Some(json!({ "is_error": "503: out of order" }))),
+        ("garbage", Some(method.garbage.clone())),
+        ("an error without the flag", unflagged),
+    ];
+    for (failure, action) in failures.into_iter().filter_map(|(failure, action)| Some((failure, action?))) {
+        let report = ask(&action).await?;
         let default = report.is_default && report.type_name == method.default_type && method.is_default(&report.value);
         let documented = format!("{failure}: the default is {} {}", method.default_type, method.default());
         evidence.check(&documented, default, &report)?;
@@ -300,7 +309,7 @@ async fn r4_m2_003_limits_are_kept_and_named(
     evidence.check("a warning has the operation and the limit in ms", named, &report.warnings)?;
     let starts = server.starts()?;
     let gaps: Vec<_> = starts.windows(2).map(|pair| (pair[1].at - pair[0].at).as_seconds_f64()).collect();
-    let kept = gaps.len() == 3 && gaps.iter().all(|gap| (0.612..1.612).contains(gap));
+    let kept = gaps.len() == 3 && gaps.iter().all(|gap| (0.4..1.612).contains(gap));
     evidence.check("each attempt ends within its limit and 1 s", kept, gaps)
 }
 
@@ -441,7 +450,8 @@ async fn r4_m2_003_another_sdk_is_read_alike(
 }
 
 /// B2-03, its twin: probes that say nothing, `{}`, what they were asked, "answered" or "failed"
-/// to everything, or that fail, do not earn a single pass in this whole binary.
+/// to everything, or that fail, do not earn a single pass in this whole binary. (The calls to
+/// another SDK's server are those of X-01, and Python takes its time.)
 #[rstest]
 #[case::silent("cat > /dev/null")]
 #[case::objects("cat > /dev/null; echo '{}'")]
@@ -460,6 +470,7 @@ fn b2_03_bad_probes_earn_no_pass(#[case] probe: &str, config: Run4Config, eviden
     let derived = Derived::new(&config, &json!({ "client_probe": { "argv": ["sh", "-c", probe] } }))?;
     let output = Command::new(std::env::current_exe()?)
         .args(["--test-threads", "16", "--skip", "bad_probes", "--skip", "every_case_is_in_the_table"])
+        .args(["--skip", "another_sdk"])
         .env("RUN4_SUT_MANIFEST", derived.manifest())
         .env("RUN4_BUNDLE", bundle.path())
         .env_remove("NEXTEST_TEST_NAME")
