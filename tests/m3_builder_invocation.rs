@@ -11,7 +11,9 @@ use std::{
 use rstest::rstest;
 use serde_json::{Value, json};
 use support::{
-    fixtures::{ScriptedBuilder, SideBySide},
+    config::BuilderDepth::{Standard, Thorough},
+    fix_pass::violation::Violation,
+    fixtures::{CanaryTree, ScriptedBuilder, SideBySide},
     mcp::{Kind, Session, normalise},
     pipeline::{
         builder::{BuilderResult, invoke, invoke_all},
@@ -402,4 +404,48 @@ async fn definition(session: &Session, symbol: &str) -> Result<Value, Failure> {
 /// Whether a definition is in `file`, whose path the server may know by its end only.
 fn points_to(definition: &Value, file: &Path) -> bool {
     definition["file_path"].as_str().is_some_and(|place| file.ends_with(place))
+}
+
+/// B2-04: a scan finds what is planted in a service and says where, the deeper scans run at
+/// their depth only, the clean twin has nothing, and no scan writes into the tree.
+#[rstest]
+#[tokio::test]
+async fn b2_04_contract_scan_detection(builder: Builder, evidence: Evidence) -> Verdict {
+    let (planted, clean) = (CanaryTree::planted()?, CanaryTree::clean()?);
+    let before = (planted.digests()?, clean.digests()?);
+    let found = builder.scan(planted.path(), &planted.contracts(), Thorough).await?;
+    evidence.observe("planted", &found)?;
+    for (code, file, parts) in PLANTS {
+        let is_it = |hit: &&Violation| {
+            hit.code == *code && hit.file == *file && parts.iter().all(|part| hit.message.contains(part))
+        };
+        let fact = format!("{code} in {file} names {}", parts.join(", "));
+        evidence.check(&fact, found.iter().any(|hit| is_it(&hit)), of_code(&found, code))?;
+    }
+    let standard = builder.scan(planted.path(), &planted.contracts(), Standard).await?;
+    for (code, at_standard) in
+        [("CONTRACT-001", true), ("CONTRACT-002", true), ("CONTRACT-003", false), ("CONTRACT-004", false)]
+    {
+        let expected = if at_standard { of_code(&found, code) } else { Vec::new() };
+        evidence.check_eq(&format!("{code} at depth standard"), of_code(&standard, code), expected)?;
+    }
+    let clean_found = builder.scan(clean.path(), &clean.contracts(), Thorough).await?;
+    let contract_codes: Vec<_> = PLANTS.iter().flat_map(|(code, ..)| of_code(&clean_found, code)).collect();
+    evidence.check_eq("violations of the clean twin", contract_codes, Vec::<&Violation>::new())?;
+    evidence.check("nothing was written", before == (planted.digests()?, clean.digests()?), &found)
+}
+
+/// What `fixtures/canary/planted` plants: the code, the file, and what a message has to name.
+const PLANTS: &[(&str, &str, &[&str])] = &[
+    ("CONTRACT-001", "src/models/orders.py", &["/orders", "user_id"]),
+    ("CONTRACT-001", "src/models/orders.py", &["/orders/{id}", "total", "number", "string"]),
+    // Optional, there, and of another type.
+    ("CONTRACT-001", "src/models/orders.py", &["/orders/{id}", "note", "string", "integer"]),
+    ("CONTRACT-002", "src/routes/orders.py", &["PUT", "/orders/{id}"]),
+    ("CONTRACT-003", "src/events.py", &["OrderCreated", "user_id"]),
+    ("CONTRACT-004", "src/models/users.py", &["User", "mail"]),
+];
+
+fn of_code<'v>(violations: &'v [Violation], code: &str) -> Vec<&'v Violation> {
+    violations.iter().filter(|violation| violation.code == code).collect()
 }
