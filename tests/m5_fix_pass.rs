@@ -67,10 +67,7 @@ fn plant(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 /// What the builder's own scan finds in a tree.
 async fn scan(builder: &Builder, folder: &Path) -> Result<Vec<Violation>, Failure> {
-    let (tree, contracts) = (folder.display().to_string(), folder.join("contracts").display().to_string());
-    let arguments = ["--tree", &tree, "--contracts", &contracts, "--depth", "thorough"];
-    let reply = builder.probe("scan_probe", &arguments, "").await?.json()?;
-    serde_json::from_value(reply).map_err(|error| Failure::fail(format!("a violation breaks its shape: {error}")))
+    builder.scan(folder, &folder.join("contracts"), Thorough).await
 }
 
 fn counts(violations: &[Violation]) -> [usize; 3] {
