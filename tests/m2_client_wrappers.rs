@@ -8,11 +8,20 @@ use rstest::rstest;
 use rstest_reuse::{apply, template};
 use serde_json::{Value, json};
 use support::{
-    config::Run4Config,
-    fixtures::{Derived, ProbeCall, ProbeReport, ScriptedServer, Wired, wired},
+    config::{
+        BuilderDepth::{Quick, Thorough},
+        Run4Config,
+    },
+    fixtures::{Derived, Outage, ProbeCall, ProbeReport, ScriptedServer, Wired, wired},
     mcp::{Case, ClientMethod, Condition, Form, Kind, Tool, Toolset},
+    pipeline::{
+        builder::{BuilderResult, invoke},
+        builder_config::BuilderConfig,
+        builder_inputs::BuilderWorkspace,
+        builder_state::parse_builder_state,
+    },
     prelude::*,
-    sut, toolbox, workspace,
+    sut, toolbox, tree, workspace,
 };
 
 /// Long enough for any machine: the servers that are waited for in vain have limits of their own.
@@ -470,7 +479,7 @@ fn b2_03_bad_probes_earn_no_pass(#[case] probe: &str, config: Run4Config, eviden
     let derived = Derived::new(&config, &json!({ "client_probe": { "argv": ["sh", "-c", probe] } }))?;
     let output = Command::new(std::env::current_exe()?)
         .args(["--test-threads", "16", "--skip", "bad_probes", "--skip", "every_case_is_in_the_table"])
-        .args(["--skip", "another_sdk"])
+        .args(["--skip", "another_sdk", "--skip", "b2_07", "--skip", "b2_08", "--skip", "r4_m2_006"])
         .env("RUN4_SUT_MANIFEST", derived.manifest())
         .env("RUN4_BUNDLE", bundle.path())
         .env_remove("NEXTEST_TEST_NAME")
@@ -481,6 +490,156 @@ fn b2_03_bad_probes_earn_no_pass(#[case] probe: &str, config: Run4Config, eviden
     evidence.observe("tests", verdicts.len())?;
     evidence.check("the whole table was run", verdicts.len() >= 70, &*text)?;
     evidence.check_eq("no test passed", passed, Vec::<&str>::new())
+}
+
+/// How long a server may take to start where it is known that it never will, in milliseconds.
+const OUTAGE_STARTUP_MS: u64 = 300;
+
+/// What a run may take beside the attempts to reach a server: a build on a busy machine.
+const BUILD: Duration = Duration::from_secs(60);
+
+#[template]
+#[rstest]
+#[case::no_such_command(Outage::NoSuchCommand)]
+#[case::exits_at_once(Outage::ExitsAtOnce)]
+#[case::never_answers(Outage::NeverAnswers)]
+fn each_outage(#[case] outage: Outage) {}
+
+/// A thorough run over a copy of the first built sample, in which the server of `section`
+/// fails and `plant` has changed the tree. The service's own tests are not run.
+async fn run_without(
+    section: &str,
+    outage: Outage,
+    builder: &Builder,
+    plant: impl Fn(&Path) -> Verdict,
+) -> Result<BuilderResult, Failure> {
+    let samples = builder.built_samples().await?;
+    let service = &builder.sample_services().await?[0];
+    let folder = builder.data().join(&service.name);
+    tree::copy(samples.tree(0)?, &folder)?;
+    std::fs::remove_dir_all(folder.join(".agent-team"))?;
+    plant(&folder)?;
+    let unavailable = outage.server()?;
+    let mut servers = builder.servers(builder.data())?;
+    servers.insert(section.to_owned(), unavailable.command.clone());
+    let config = BuilderConfig::canonical(Thorough, &servers)
+        .map_err(Failure::broken)?
+        .with(&format!("{section}.startup_timeout_ms"), OUTAGE_STARTUP_MS)
+        .with("e2e_testing.enabled", false);
+    BuilderWorkspace::write(&folder, service, &config)?;
+    builder.run(&folder, Thorough).await
+}
+
+/// Says that a run gave up on a server in time, went on to its end, and named what was missing.
+fn check_fallback(evidence: &Evidence, result: &BuilderResult, name: &str) -> Verdict {
+    let attempts = 4.0 * Duration::from_millis(OUTAGE_STARTUP_MS).as_secs_f64() + PAUSES.iter().sum::<f64>();
+    let limit = attempts + BUILD.as_secs_f64();
+    evidence.check("it did not wait longer than its attempts take", result.duration_s < limit, result.duration_s)?;
+    let state = parse_builder_state(&result.output_dir);
+    evidence.check("it went on to its end", state.error.is_none(), &state)?;
+    let log = result.stderr_text()?;
+    evidence.check(&format!("its log says that {name} is missing"), log.contains(name), &log)
+}
+
+/// The scans of `.agent-team/scan_report.json` that look at endpoints or contracts.
+fn contract_scans(folder: &Path) -> Result<Vec<Value>, Failure> {
+    let report: Value = serde_json::from_slice(&std::fs::read(folder.join(".agent-team/scan_report.json"))?)?;
+    let scans = report["scans"].as_array().cloned().unwrap_or_default();
+    let is_one =
+        |scan: &Value| scan["name"].as_str().is_some_and(|name| name == "api_contract" || name == "API contract");
+    Ok(scans.into_iter().filter(is_one).collect())
+}
+
+/// B2-07: without a Contract Engine the API contract scan is the builder's own, and what is
+/// planted into the source is reported all the same.
+#[apply(each_outage)]
+#[tokio::test]
+async fn b2_07_fallback_contract_engine(#[case] outage: Outage, builder: Builder, evidence: Evidence) -> Verdict {
+    let hide_route = |folder: &Path| -> Verdict {
+        let mut hits = 0;
+        for path in tree::files(&folder.join("src"), "py")? {
+            let text = std::fs::read_to_string(&path)?;
+            hits += text.matches("\"/users/me\"").count();
+            std::fs::write(&path, text.replace("\"/users/me\"", "\"/users/hidden\""))?;
+        }
+        evidence.check("the source has the route that is hidden", hits > 0, hits)
+    };
+    let result = run_without("contract_engine", outage, &builder, hide_route).await?;
+    check_fallback(&evidence, &result, "Contract Engine")?;
+    let scans = contract_scans(&result.output_dir)?;
+    let sources: Vec<_> = scans.iter().map(|scan| scan["source"].clone()).collect();
+    evidence.check_eq("the source of the API contract scan", sources, [json!("static")])?;
+    let report = std::fs::read_to_string(result.output_dir.join(".agent-team/scan_report.json"))?;
+    evidence.check("the hidden endpoint is reported", report.contains("GET /users/me"), &report)
+}
+
+/// B2-07, its twin: with a Contract Engine the API contract scan is the engine's.
+#[rstest]
+#[tokio::test]
+async fn b2_07_contract_engine_judges_when_it_is_there(builder: Builder, evidence: Evidence) -> Verdict {
+    let samples = builder.built_samples().await?;
+    for index in 0..samples.results.len() {
+        let scans = contract_scans(samples.tree(index)?)?;
+        let sources: Vec<_> = scans.iter().map(|scan| scan["source"].clone()).collect();
+        let name = &samples.results[index].service_id;
+        evidence.check_eq(&format!("{name}: the source of the API contract scan"), sources, [json!("mcp")])?;
+    }
+    Ok(())
+}
+
+/// B2-08: without Codebase Intelligence the builder makes its own map of the code.
+#[apply(each_outage)]
+#[tokio::test]
+async fn b2_08_fallback_codebase_intel(#[case] outage: Outage, builder: Builder, evidence: Evidence) -> Verdict {
+    let add_file = |folder: &Path| -> Verdict {
+        Ok(std::fs::write(folder.join("src/planted_module.py"), "def planted_function():\n    return 1\n")?)
+    };
+    let result = run_without("codebase_intelligence", outage, &builder, add_file).await?;
+    check_fallback(&evidence, &result, "Codebase Intelligence")?;
+    let map = std::fs::read_to_string(result.output_dir.join(".agent-team/CODEBASE_MAP.md"))
+        .map_err(|error| Failure::fail(format!("there is no CODEBASE_MAP.md: {error}")))?;
+    evidence.check("the map says that it is static", map.contains("source: static"), &map)?;
+    evidence.check("the map lists the planted file", map.contains("src/planted_module.py"), &map)
+}
+
+/// B2-08, its twin: with Codebase Intelligence there is no static map; the code is registered.
+#[rstest]
+#[tokio::test]
+async fn b2_08_code_is_registered_when_it_is_there(builder: Builder, evidence: Evidence) -> Verdict {
+    let samples = builder.built_samples().await?;
+    let folder = samples.tree(0)?;
+    evidence.check("there is no static map", !folder.join(".agent-team/CODEBASE_MAP.md").exists(), folder)?;
+    let state: Value = serde_json::from_slice(&std::fs::read(folder.join(".agent-team/STATE.json"))?)?;
+    let registered = state["registered_artifacts"].as_array().map_or(0, Vec::len);
+    evidence.check("its files are registered", registered > 0, &state["registered_artifacts"])
+}
+
+/// R4-M2-006: without an Architect a builder that has only the PRD decomposes it by itself.
+#[rstest]
+#[case::none_is_named(None)]
+#[case::no_such_command(Some(Outage::NoSuchCommand))]
+#[case::exits_at_once(Some(Outage::ExitsAtOnce))]
+#[tokio::test]
+async fn r4_m2_006_architect_unavailable(
+    #[case] outage: Option<Outage>,
+    builder: Builder,
+    evidence: Evidence,
+) -> Verdict {
+    let service = &builder.sample_services().await?[0];
+    let folder = builder.data().join(&service.name);
+    let unavailable = outage.map(Outage::server).transpose()?;
+    support::atomic::write(&folder.join("prd.md"), format!("Target service: {}\n\n{}", service.name, service.prd))?;
+    support::atomic::write(&folder.join("config.yaml"), "depth: {default: quick}\n")?;
+    let mut invocation = builder.invocation(&folder, Quick).await?;
+    if let Some(server) = &unavailable {
+        let argv = serde_json::to_string(&server.command.argv)?;
+        invocation.command.env.insert("ARCHITECT_MCP_COMMAND".into(), argv);
+    }
+    let result = invoke(&invocation).await?;
+    evidence.observe("result", &result)?;
+    evidence.check("the service was built all the same", result.success, &result.error)?;
+    let log = result.stderr_text()?;
+    evidence.check("a warning names the Architect", log.contains("Architect"), &log)
 }
 
 /// The cases of this file are the rows of the table, in the list of all and in that of their

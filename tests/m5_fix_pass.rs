@@ -57,9 +57,7 @@ fn plant(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     })?;
     for path in tree::files(&folder.join("src"), "py")? {
         change(path, &|text| {
-            let hidden =
-                ["/healthz", "/health", "/ready"].iter().fold(text, |text, route| text.replace(route, "/hidden"));
-            hidden
+            ["/healthz", "/health", "/ready"].iter().fold(text, |text, route| text.replace(route, "/hidden"))
         })?;
     }
     Ok(changed)
