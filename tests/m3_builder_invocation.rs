@@ -3,12 +3,14 @@
 
 use std::{
     collections::BTreeMap,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 use rstest::rstest;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{
     config::BuilderDepth::{Standard, Thorough},
@@ -17,11 +19,14 @@ use support::{
     mcp::{Kind, Session, normalise},
     pipeline::{
         builder::{BuilderResult, invoke, invoke_all},
+        builder_inputs::BuilderWorkspace,
         builder_state::{STATE_FILE, parse_builder_state},
         scripted_builder::{Dump, Entry, Event, most_at_once, read_log},
     },
     prelude::*,
-    session::is_running,
+    session::{OUTER_SESSION_VARIABLE, is_running, marked_processes},
+    stack::{servers, service::LiveService},
+    sut::Process,
     tree, workspace,
 };
 
@@ -404,6 +409,115 @@ async fn definition(session: &Session, symbol: &str) -> Result<Value, Failure> {
 /// Whether a definition is in `file`, whose path the server may know by its end only.
 fn points_to(definition: &Value, file: &Path) -> bool {
     definition["file_path"].as_str().is_some_and(|place| file.ends_with(place))
+}
+
+/// R4-M3-001: a builder that is asked to end saves its state as interrupted, and ends with
+/// everything it started.
+#[rstest]
+#[case::interrupt(Signal::INT)]
+#[case::terminate(Signal::TERM)]
+#[tokio::test]
+async fn r4_m3_001_interrupted_builder_saves_its_state(
+    #[case] signal: Signal,
+    builder: Builder,
+    evidence: Evidence,
+) -> Verdict {
+    let service = &builder.sample_services().await?[0];
+    let folder = builder.data().join(&service.name);
+    let config = builder.config(Thorough, builder.data())?;
+    BuilderWorkspace::write(&folder, service, &config)?;
+    let mut command = builder.command("builder").await?;
+    let cwd = folder.display().to_string();
+    command.argv.extend(["--cwd", &cwd, "--depth", "thorough"].map(str::to_owned));
+    command.env.insert(OUTER_SESSION_VARIABLE.into(), cwd.clone());
+    let mut process = Process::spawn(&command, builder.logs(), false).map_err(Failure::fail)?;
+    let read =
+        || std::fs::read(folder.join(STATE_FILE)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    // In this phase it has a child: the service's tests.
+    let is_testing = || read().is_some_and(|state| state["current_phase"] == "tests");
+    let begun = Instant::now();
+    while !is_testing() && process.exited().is_none() && begun.elapsed() < LIMIT {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    evidence.check("it was at work when it was asked to end", process.exited().is_none(), process.log_tail())?;
+    process.signal(signal);
+    let status = tokio::time::timeout(LIMIT, process.wait()).await.map_err(|_| Failure::fail("it did not end"))??;
+    evidence.check_eq("its exit code", status.code(), Some(130))?;
+    let state = read().unwrap_or_default();
+    evidence.check_eq("interrupted", &state["interrupted"], &json!(true))?;
+    evidence.check_eq("success", &state["summary"]["success"], &json!(false))?;
+    evidence.check_eq("what it left running", marked_processes(&cwd)?, Vec::new())
+}
+
+/// R4-M3-001: a product of other services, names, keys and states is built as well, and every
+/// service passes its own tests.
+#[rstest]
+#[tokio::test]
+async fn r4_m3_001_second_product_is_built(builder: Builder, evidence: Evidence) -> Verdict {
+    let services = builder.services_of(&workspace::fixture("second_prd.md")).await?;
+    evidence.check("it has four services at least", services.len() >= 4, services.len())?;
+    let built = builder.build_side_by_side(&builder.data().join("second"), services).await?;
+    evidence.observe("results", &built.results)?;
+    for result in &built.results {
+        let name = &result.service_id;
+        evidence.check(&format!("{name}: success"), result.success, &result.error)?;
+        let (passed, total) = (result.test_passed, result.test_total);
+        evidence.check(&format!("{name}: its tests ran"), total.is_some_and(|total| total > 0), total)?;
+        evidence.check_eq(&format!("{name}: its tests passed"), passed, total)?;
+        evidence.check_eq(&format!("{name}: its contracts are kept"), result.convergence_ratio, Some(1.0))?;
+    }
+    Ok(())
+}
+
+/// R4-M3-001: what was built runs: each service is healthy, serves its registered contract, and
+/// ends within 10 s; an order of one becomes a message of another.
+#[rstest]
+#[tokio::test]
+async fn r4_m3_001_built_services_run_together(builder: Builder, evidence: Evidence) -> Verdict {
+    let built = builder.built_samples().await?;
+    let secret = workspace::session_id();
+    let env = BTreeMap::from([
+        ("DATABASE_URL".to_owned(), servers::new_database().await?),
+        ("EVENT_BUS_URL".to_owned(), servers::event_bus().await?.url),
+        ("EVENT_STREAM_PREFIX".to_owned(), format!("{}:", std::process::id())),
+        ("JWT_SECRET".to_owned(), secret.repeat(2)),
+    ]);
+    let mut live = BTreeMap::new();
+    for inputs in builder.sample_services().await? {
+        let service = LiveService::start(&built.folder.join(&inputs.name), &env, builder.logs()).await?;
+        let served = service.get("/openapi.json", None).await?;
+        let own = |contract: &&Value| contract["service_name"] == *inputs.name && contract["type"] == "openapi";
+        let promised = inputs.contracts.values().find(own).map(|contract| contract["spec"].clone());
+        evidence.check_eq(&format!("{}: /openapi.json is its contract", inputs.name), Some(served), promised)?;
+        live.insert(inputs.name, service);
+    }
+    let person = json!({ "email": "ada@example.org", "password": secret });
+    live["auth-service"].post("/register", None, &person).await?;
+    let tokens = live["auth-service"].post("/login", None, &person).await?;
+    let token = tokens["access_token"].as_str();
+    let order = json!({ "items": [{ "product_id": "p-1", "quantity": 2, "price": 4.5 }], "total": 9.0 });
+    let order = live["order-service"].post("/orders", token, &order).await?;
+    evidence.check_eq("a new order is pending", &order["status"], &json!("pending"))?;
+    let begun = Instant::now();
+    let mut listed = Value::Null;
+    let is_listed = |listed: &Value| {
+        listed
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["order_id"] == order["id"] && !order["id"].is_null()))
+    };
+    while !is_listed(&listed) && begun.elapsed() < Duration::from_secs(5) {
+        listed = live["notification-service"].get("/notifications", token).await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    evidence.observe("seconds_until_the_message", begun.elapsed().as_secs_f64())?;
+    evidence.check("the order's message arrived within 5 s", is_listed(&listed), &listed)?;
+    for (name, service) in live {
+        let (status, took) = service.stop().await;
+        evidence.check(&format!("{name}: it ended within 10 s"), took < Duration::from_secs(10), took.as_secs_f64())?;
+        let killed = status.and_then(|status| status.signal()) == Some(Signal::KILL.as_raw());
+        evidence.check(&format!("{name}: it did not have to be killed"), !killed, took.as_secs_f64())?;
+    }
+    Ok(())
 }
 
 /// B2-04: a scan finds what is planted in a service and says where, the deeper scans run at

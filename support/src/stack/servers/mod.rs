@@ -19,6 +19,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use postgres::query;
 pub use redis::command;
@@ -64,6 +65,19 @@ pub struct Server {
 /// does not start.
 pub async fn database() -> Result<Server, Failure> {
     shared("postgresql", postgres::start).await
+}
+
+/// A database of the caller's own on the PostgreSQL of this session; gives its address. It goes
+/// with the session.
+///
+/// # Errors
+/// As [`database`], and BROKEN when it cannot be created.
+pub async fn new_database() -> Result<String, Failure> {
+    let server = database().await?;
+    let name = format!("own_{}", Uuid::new_v4().simple());
+    query(&server, &format!("CREATE DATABASE {name}")).await?;
+    let (place, _) = server.url.rsplit_once('/').ok_or_else(|| Failure::broken("the address has no database"))?;
+    Ok(format!("{place}/{name}"))
 }
 
 /// The Redis of this session.
