@@ -518,7 +518,7 @@ fn r4_m1_007_registry_matches_test_functions(evidence: Evidence) -> Verdict {
 }
 
 /// R4-M1-007: each requirement of M1, and each other whose ids all have tests, is covered by
-/// tests that exist; and no test is named after a requirement that does not.
+/// tests that exist, save those that it lists as pending; and no test is named after a requirement that does not.
 #[rstest]
 fn r4_m1_007_requirements_are_covered(evidence: Evidence) -> Verdict {
     let functions = test_functions().map_err(Failure::broken)?;
@@ -535,7 +535,9 @@ fn r4_m1_007_requirements_are_covered(evidence: Evidence) -> Verdict {
         .flat_map(|requirement| requirement.tests.iter())
         .filter(|test| !all.contains(*test))
         .collect();
-    evidence.check_eq("tests that requirements.toml names and nobody wrote", missing, Vec::<&String>::new())?;
+    let pending: Vec<_> =
+        requirements.iter().filter(|requirement| reached(requirement)).flat_map(|one| one.pending.iter()).collect();
+    evidence.check_eq("tests that requirements.toml names and nobody wrote", missing, pending)?;
     let known: BTreeSet<_> =
         requirements.iter().map(|requirement| requirement.id.to_lowercase().replace('-', "_")).collect();
     let strays: Vec<_> =

@@ -12,15 +12,17 @@ use serde_json::{Value, json};
 use support::{
     config::BuilderDepth::{self, Exhaustive, Quick, Standard, Thorough},
     fixtures::ScriptedServer,
-    mcp::Limits,
+    mcp::{Kind, Limits},
     pipeline::{
         builder::invoke,
         builder_config::BuilderConfig,
         builder_inputs::{BuilderWorkspace, ServiceInputs},
         builder_state::STATE_FILE,
+        spec_hash::spec_hash,
     },
     prelude::*,
     sut::ProbeReply,
+    tree,
 };
 
 /// What `config-check` says to the text of a file.
@@ -101,7 +103,8 @@ const SWITCHES: [&str; 8] = [
     "contract_scans.shared_model_scan",
 ];
 
-/// a depth switches off what the file does not set itself, and nothing that it sets.
+/// a depth switches off what the file does not set itself, and nothing that it sets. The
+/// two servers are switched on by the file where the depth lets them.
 #[rstest]
 #[case::quick(Quick, &[])]
 #[case::standard(Standard, &[0, 2, 4, 5])]
@@ -114,14 +117,18 @@ async fn x_06_depth_gates_what_the_file_leaves_open(
     builder: Builder,
     evidence: Evidence,
 ) -> Verdict {
-    let root = json!({ "server_root": builder.data(), "mcp_command": "server" });
+    let mut server = json!({ "server_root": builder.data(), "mcp_command": "server" });
+    if depth != Quick {
+        server["enabled"] = json!(true);
+    }
     let open = BuilderConfig::from_value(
-        json!({ "depth": { "default": depth }, "contract_engine": root, "codebase_intelligence": root }),
+        json!({ "depth": { "default": depth }, "contract_engine": server, "codebase_intelligence": server }),
     );
     let config = check(&builder, &open.yaml()).await?.json()?["config"].take();
-    // Without its section on, what a section does besides is nobody's business.
-    let is_on = |key: &str| at(&config, &format!("{}.enabled", key.split('.').next().unwrap_or(key))) != &json!(false);
-    let seen: Vec<_> = SWITCHES.iter().filter(|key| is_on(key) && at(&config, key) == &json!(true)).collect();
+    let section = |key: &str| key.split('.').next().unwrap_or_default().to_owned();
+    // What a section that is off would do besides is nobody's business.
+    let active = |key: &str| at(&config, &format!("{}.enabled", section(key))) != &json!(false);
+    let seen: Vec<_> = SWITCHES.iter().filter(|key| active(key) && at(&config, key) == &json!(true)).collect();
     evidence.check_eq("what is on", seen, on.iter().map(|index| &SWITCHES[*index]).collect::<Vec<_>>())?;
     let set = SWITCHES.iter().fold(open, |config, key| config.with(key, true));
     let config = check(&builder, &set.yaml()).await?.json()?["config"].take();
@@ -220,6 +227,30 @@ async fn x_06_unknown_section_is_reported(builder: Builder, evidence: Evidence) 
     evidence.check("it is reported", unknown.iter().any(|key| key.starts_with("contract_engin")), &unknown)?;
     let known = unknown.iter().any(|key| key.starts_with("contract_engine"));
     evidence.check("no known one is", !known, &unknown)
+}
+
+/// the contract files that a builder is given are the registered specs, by their hash.
+#[rstest]
+#[tokio::test]
+async fn x_06_contract_files_equal_registered_specs(builder: Builder, evidence: Evidence) -> Verdict {
+    let mut services = builder.sample_services().await?;
+    let session = builder.session("contract_engine_mcp", builder.data()).await?;
+    builder.register_contracts(builder.data(), &mut services).await?;
+    let mut count = 0;
+    for inputs in &services {
+        let folder = builder.data().join(&inputs.name);
+        BuilderWorkspace::write(&folder, inputs, &BuilderConfig::default())?;
+        for path in tree::files(&folder.join("contracts"), "json")? {
+            let contract = json_file(&path, &evidence)?;
+            let entry = session.call("get_contract", json!({ "contract_id": contract["id"] })).await?;
+            let entry = entry.value(Kind::Nullable)?;
+            let fact = format!("{}: {} is the registered one", inputs.name, path.display());
+            evidence.check_eq(&fact, json!(spec_hash(&contract["spec"])), entry["spec_hash"].clone())?;
+            count += 1;
+        }
+    }
+    session.close().await;
+    evidence.check("every service has a contract", count >= services.len(), count)
 }
 
 /// The scans that every run makes, in their order, by a word of each name (builder.md §7).
@@ -357,6 +388,22 @@ async fn r4_m3_006_run_falls_back(builder: Builder, evidence: Evidence) -> Verdi
     evidence.check_eq("agent_teams_active", &state["agent_teams_active"], &json!(false))?;
     let said = result.stderr_text()?;
     evidence.check("a warning names the CLI", said.contains("claude"), &said)
+}
+
+/// R4-M3-006: with the external CLI on this machine's own PATH the team is chosen.
+#[rstest]
+#[ignore = "needs the external CLI `claude`; run it with --run-ignored all"]
+#[tokio::test]
+async fn r4_m3_006_agent_teams_with_external_cli(builder: Builder, evidence: Evidence) -> Verdict {
+    let works = std::process::Command::new("claude").arg("--version").output();
+    if !works.is_ok_and(|output| output.status.success()) {
+        return Err(Failure::untestable("claude: there is no working `claude` on PATH"));
+    }
+    let mut command = builder.command("backend_probe").await?;
+    command.env.insert("CLAUDE_CODE_EXPERIMENTAL_AGENT_TEAMS".to_owned(), "1".to_owned());
+    let request = json!({ "agent_teams": { "enabled": true, "fallback_to_cli": false } });
+    let reply = builder.probe_with(&command, &request.to_string()).await?.json()?;
+    evidence.check_eq("the backend", &reply["backend"], &json!("agent_teams"))
 }
 
 /// The variables of a builder that finds the external CLI as `claude` says.

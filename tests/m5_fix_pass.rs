@@ -93,6 +93,8 @@ async fn x_07_fix_instructions_consumed(builder: Builder, evidence: Evidence) ->
         id = id.next().map_err(Failure::broken)?;
     }
     let instructions = render("x-07", 1, &service, &items);
+    let listed = instructions.lines().filter(|line| line.starts_with("### ")).count();
+    evidence.check_eq("each of them is listed, and nothing else", listed, items.len())?;
     evidence.observe("instructions", &instructions)?;
     workspace.put(INSTRUCTIONS_FILE, &instructions)?;
     let run_before = run_id(folder)?;

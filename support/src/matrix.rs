@@ -203,6 +203,9 @@ pub struct Requirement {
     pub ids: Vec<Id>,
     /// Further tests that cover it, by function name.
     pub tests: Vec<String>,
+    /// Those of them that do not exist yet.
+    #[serde(default)]
+    pub pending: Vec<String>,
 }
 
 /// Reads the requirements of the plan.

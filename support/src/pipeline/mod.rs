@@ -5,3 +5,4 @@ pub mod builder_config;
 pub mod builder_inputs;
 pub mod builder_state;
 pub mod scripted_builder;
+pub mod spec_hash;

@@ -111,16 +111,17 @@ pub async fn supervise(watch: &Watch) -> io::Result<()> {
     join_all(owned.services.values_mut().map(Process::stop)).await;
     let swept = sweep(&watch.session);
     servers::remove_data(&scratch(&watch.session))?;
+    let values = workspace::output().join("session").join(&watch.session);
+    match std::fs::remove_dir_all(&values) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => (),
+    }
     let swept = swept?;
     if !swept.is_empty() {
         eprintln!("session {}: ended what was left: {swept:?}", watch.session);
     }
-    finish(watch)?;
-    let values = workspace::output().join("session").join(&watch.session);
-    match std::fs::remove_dir_all(&values) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    // Last: it fails when the folder of the run is gone, as that of a run inside a test may be.
+    finish(watch)
 }
 
 fn finish(watch: &Watch) -> io::Result<()> {
