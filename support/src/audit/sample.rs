@@ -121,6 +121,7 @@ fn promises() -> Promises {
             milestone: 2,
             ids: vec![id("B1-07")],
             tests: vec!["r4_m2_004_ten_calls".into()],
+            pending: Vec::new(),
         }],
         flows: FlowPromises {
             data_flow: vec![flow("1", "PRD to service map", &["B1-07"], &[])],
