@@ -390,20 +390,36 @@ async fn r4_m3_006_run_falls_back(builder: Builder, evidence: Evidence) -> Verdi
     evidence.check("a warning names the CLI", said.contains("claude"), &said)
 }
 
-/// R4-M3-006: with the external CLI on this machine's own PATH the team is chosen.
+/// R4-M3-006: with the external CLI (a scripted one) a whole run is a team's: every task goes
+/// from pending over in progress to completed, and the hook hears of each that is completed.
 #[rstest]
-#[ignore = "needs the external CLI `claude`; run it with --run-ignored all"]
 #[tokio::test]
 async fn r4_m3_006_agent_teams_with_external_cli(builder: Builder, evidence: Evidence) -> Verdict {
-    let works = std::process::Command::new("claude").arg("--version").output();
-    if !works.is_ok_and(|output| output.status.success()) {
-        return Err(Failure::untestable("claude: there is no working `claude` on PATH"));
+    let (hook, heard) = (builder.data().join("hook.sh"), builder.data().join("heard"));
+    std::fs::write(&hook, format!("cat >> '{0}'; echo >> '{0}'\n", heard.display()))?;
+    let config = builder
+        .config(Quick, builder.data())?
+        .with("agent_teams.enabled", true)
+        .with("agent_teams.task_completed_hook", format!("sh {}", hook.display()));
+    let workspace = prepared(&builder, &config).await?;
+    let mut invocation = builder.invocation(workspace.folder(), Quick).await?;
+    invocation.command.env.extend(surroundings(builder.data(), Some("1"), Claude::Works)?);
+    let result = invoke(&invocation).await?;
+    evidence.check("the run succeeds", result.success, &result.error)?;
+    let state = json_file(&workspace.folder().join(STATE_FILE), &evidence)?;
+    evidence.check_eq("agent_teams_active", &state["agent_teams_active"], &json!(true))?;
+
+    let board = json_file(&workspace.folder().join(".agent-team/tasks.json"), &evidence)?;
+    let tasks = board.as_array().cloned().unwrap_or_default();
+    evidence.check("the team has tasks", !tasks.is_empty(), &board)?;
+    for task in &tasks {
+        let states: Vec<_> = task["history"].as_array().into_iter().flatten().map(|step| step[0].clone()).collect();
+        let path = [json!("pending"), json!("in_progress"), json!("completed")];
+        evidence.check_eq(&format!("the states of task {}", task["title"]), states, path)?;
     }
-    let mut command = builder.command("backend_probe").await?;
-    command.env.insert("CLAUDE_CODE_EXPERIMENTAL_AGENT_TEAMS".to_owned(), "1".to_owned());
-    let request = json!({ "agent_teams": { "enabled": true, "fallback_to_cli": false } });
-    let reply = builder.probe_with(&command, &request.to_string()).await?.json()?;
-    evidence.check_eq("the backend", &reply["backend"], &json!("agent_teams"))
+    let heard = std::fs::read_to_string(&heard).unwrap_or_default();
+    let told: Vec<_> = heard.lines().filter(|line| line.contains("completed")).collect();
+    evidence.check_eq("tasks that the hook heard of", told.len(), tasks.len())
 }
 
 /// The variables of a builder that finds the external CLI as `claude` says.
