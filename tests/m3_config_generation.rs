@@ -390,6 +390,26 @@ async fn r4_m3_006_run_falls_back(builder: Builder, evidence: Evidence) -> Verdi
     evidence.check("a warning names the CLI", said.contains("claude"), &said)
 }
 
+/// R4-M3-001: a call that is wrong ends with 2, and one look at stderr tells what to change.
+#[rstest]
+#[case::no_such_folder("no-such-folder", "quick", &["no-such-folder"])]
+#[case::unknown_depth("", "deep", &["deep", "thorough"])]
+#[case::nothing_to_build("", "quick", &["service.json", "prd.md"])]
+#[tokio::test]
+async fn r4_m3_001_wrong_call_is_refused(
+    #[case] folder: &str,
+    #[case] depth: &str,
+    #[case] parts: &[&str],
+    builder: Builder,
+    evidence: Evidence,
+) -> Verdict {
+    let folder = builder.data().join(folder).display().to_string();
+    let reply = builder.probe("builder", &["--cwd", &folder, "--depth", depth], "").await?;
+    evidence.check_eq("the exit code", reply.code, Some(2))?;
+    let missing: Vec<_> = parts.iter().filter(|part| !reply.stderr.contains(**part)).collect();
+    evidence.check(&format!("the message names {}", parts.join(", ")), missing.is_empty(), &reply.stderr)
+}
+
 /// R4-M3-006: with the external CLI (a scripted one) a whole run is a team's: every task goes
 /// from pending over in progress to completed, and the hook hears of each that is completed.
 #[rstest]
