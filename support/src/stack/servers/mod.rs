@@ -42,6 +42,7 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// What an entry of a profile calls the servers.
 const DATABASE_PLACEHOLDER: &str = "database_url";
 const EVENT_BUS_PLACEHOLDER: &str = "event_bus_url";
+const TOOLS_PLACEHOLDER: &str = "tools_path";
 
 /// A running server of this session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +90,7 @@ pub async fn event_bus() -> Result<Server, Failure> {
     shared("redis", redis::start).await
 }
 
-/// Sets `${database_url}` and `${event_bus_url}` at `place` when the entry `key` names them,
+/// Sets `${database_url}`, `${event_bus_url}` and `${tools_path}` at `place` when the entry `key` names them,
 /// starting what is not running yet.
 ///
 /// # Errors
@@ -101,7 +102,17 @@ pub async fn fill(profile: &Profile, key: &str, place: &mut Place) -> Verdict {
     if profile.names(key, EVENT_BUS_PLACEHOLDER) {
         place.set(EVENT_BUS_PLACEHOLDER, event_bus().await?.url);
     }
+    if profile.names(key, TOOLS_PLACEHOLDER) {
+        place.set(TOOLS_PLACEHOLDER, tools_path()?);
+    }
     Ok(())
+}
+
+/// The PATH of this process with the programs of the toolbox after it.
+fn tools_path() -> Result<String, Failure> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&path).chain([crate::toolbox::folder()?.join("bin")]).collect();
+    Ok(std::env::join_paths(folders).map_err(Failure::broken)?.to_string_lossy().into_owned())
 }
 
 /// A server about to start.
