@@ -8,6 +8,7 @@ mod account;
 mod postgres;
 mod redis;
 mod source;
+mod tools;
 
 use std::{
     fs::DirBuilder,
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 pub use postgres::query;
 pub use redis::command;
+pub use tools::tools_path;
 
 use account::Account;
 
@@ -42,6 +44,8 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// What an entry of a profile calls the servers.
 const DATABASE_PLACEHOLDER: &str = "database_url";
 const EVENT_BUS_PLACEHOLDER: &str = "event_bus_url";
+
+/// What an entry of a profile calls a `PATH` with all programs of the stack.
 const TOOLS_PLACEHOLDER: &str = "tools_path";
 
 /// A running server of this session.
@@ -90,11 +94,11 @@ pub async fn event_bus() -> Result<Server, Failure> {
     shared("redis", redis::start).await
 }
 
-/// Sets `${database_url}`, `${event_bus_url}` and `${tools_path}` at `place` when the entry `key` names them,
-/// starting what is not running yet.
+/// Sets `${database_url}`, `${event_bus_url}` and `${tools_path}` at `place` when the entry `key`
+/// names them, starting what is not running yet.
 ///
 /// # Errors
-/// As [`database`] and [`event_bus`].
+/// As [`database`], [`event_bus`] and [`tools_path`].
 pub async fn fill(profile: &Profile, key: &str, place: &mut Place) -> Verdict {
     if profile.names(key, DATABASE_PLACEHOLDER) {
         place.set(DATABASE_PLACEHOLDER, database().await?.url);
@@ -103,16 +107,9 @@ pub async fn fill(profile: &Profile, key: &str, place: &mut Place) -> Verdict {
         place.set(EVENT_BUS_PLACEHOLDER, event_bus().await?.url);
     }
     if profile.names(key, TOOLS_PLACEHOLDER) {
-        place.set(TOOLS_PLACEHOLDER, tools_path()?);
+        place.set(TOOLS_PLACEHOLDER, tools_path().await?);
     }
     Ok(())
-}
-
-/// The PATH of this process with the programs of the toolbox after it.
-fn tools_path() -> Result<String, Failure> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = std::env::split_paths(&path).chain([crate::toolbox::folder()?.join("bin")]).collect();
-    Ok(std::env::join_paths(folders).map_err(Failure::broken)?.to_string_lossy().into_owned())
 }
 
 /// A server about to start.
