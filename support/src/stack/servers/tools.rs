@@ -72,7 +72,6 @@ fn missing(folders: &[PathBuf]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pretty_assertions::assert_eq;
     use tempfile::TempDir;
 
     #[test]
@@ -87,6 +86,6 @@ mod tests {
         for name in ["traefik", "pact"] {
             std::fs::write(folder.path().join(name), "").expect("written");
         }
-        assert_eq!(missing(&[folder.path().to_path_buf()]).err().map(|failure| failure.to_string()), None);
+        assert!(missing(&[folder.path().to_path_buf()]).is_ok());
     }
 }
