@@ -14,9 +14,9 @@ use support::{
     pipeline::workspace::blank_state,
     prelude::*,
     stack::{
-        compose::{Compose, GENERATED_POSITION, STATIC_FILES},
+        compose::{Compose, ComposeError, GENERATED_POSITION, STATIC_FILES},
         health::poll_until_healthy,
-        servers::segment_exists,
+        servers::{segment_exists, segments_below},
     },
     sut::Process,
     workspace,
@@ -121,7 +121,8 @@ async fn x_08_docker_compose_merge(orchestrator: Orchestrator, evidence: Evidenc
         ports_are_as_the_topology_says(&merged, last.is_some(), &evidence)?;
     }
     let plant = "services: { postgres: { networks: [frontend] } }\n";
-    let planted = evidence.check_ok("the plant merges", merged(&file, None)?.with("plant.yml", plant))?;
+    let planted = evidence
+        .check_ok("the plant merges", merged(&file, None).and_then(|merged| merged.with("plant.yml", plant)))?;
     evidence.check("a database on the gateway's network is seen", planted.members() != expected, planted.members())?;
     let strangers: BTreeSet<_> = planted.members()["frontend"].difference(&expected["frontend"]).copied().collect();
     evidence.check_eq("it is named", strangers, BTreeSet::from(["postgres"]))?;
@@ -181,8 +182,8 @@ async fn r4_m4_006_killed_deployment_is_taken_down(orchestrator: Orchestrator, e
     plant(&orchestrator, "slow-service", "import time\ntime.sleep(600)\n")?;
     prepare(&orchestrator, &[result(&orchestrator, "slow-service", true)])?;
     let mut running = orchestrator.start(&["integrate"]).await?;
-    let works_in = orchestrator.workspace().build("slow-service");
-    let started = || support::session::processes_in(&works_in).is_ok_and(|found| !found.is_empty());
+    let is_service = |(_, command): &(i32, String)| command.contains("uvicorn");
+    let started = || orchestrator.processes().is_ok_and(|found| found.iter().any(is_service));
     running.until("the service has started", Duration::from_secs(60), started).await?;
     running.kill().await?;
     let left = orchestrator.processes()?;
@@ -210,20 +211,6 @@ async fn nothing_is_left_by_down(orchestrator: &Orchestrator, evidence: &Evidenc
     let pid_files = orchestrator.workspace().file("run");
     let left: Vec<_> = names_in(&pid_files).into_iter().filter(|name| name.ends_with(".pid")).collect();
     evidence.check_eq("pid files that are left", left, Vec::<String>::new())
-}
-
-/// The shared memory that lock files of PostgreSQL below `folder` name.
-fn segments_below(folder: &Path) -> Vec<i64> {
-    let mut found = Vec::new();
-    let lock = fs::read_to_string(folder.join("postmaster.pid")).unwrap_or_default();
-    let segment = lock.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    found.extend(segment);
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.extend(segments_below(&entry.path()));
-        }
-    }
-    found
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
@@ -290,8 +277,8 @@ fn files(generated: &Path, last: Option<&str>) -> Vec<PathBuf> {
     files
 }
 
-fn merged(generated: &Path, last: Option<&str>) -> Result<Compose, Failure> {
-    Compose::read(&files(generated, last)).map_err(Failure::fail)
+fn merged(generated: &Path, last: Option<&str>) -> Result<Compose, ComposeError> {
+    Compose::read(&files(generated, last))
 }
 
 /// topology.md §2.

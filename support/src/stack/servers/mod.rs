@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub use postgres::query;
 pub use redis::command;
-pub use tools::tools_path;
+pub use tools::{survey, tools_path};
 
 use account::Account;
 
@@ -210,6 +210,12 @@ fn free(segment: i64) -> io::Result<()> {
 pub fn segment_exists(id: i64) -> bool {
     let list = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
     list.lines().skip(1).any(|line| line.split_whitespace().nth(1) == Some(&id.to_string()))
+}
+
+/// The System V shared memory segments of every PostgreSQL whose data lies below `folder`, as long
+/// as their lock files are there.
+pub fn segments_below(folder: &Path) -> Vec<i64> {
+    postgres::all_shared_memory(folder)
 }
 
 /// The System V shared memory segment of the session's PostgreSQL while it runs.
