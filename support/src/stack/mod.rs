@@ -1,5 +1,6 @@
 //! The services of a run.
 
+pub mod compose;
 pub mod health;
 pub mod servers;
 pub mod service;
