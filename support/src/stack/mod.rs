@@ -1,5 +1,7 @@
 //! The services of a run.
 
+pub mod bus;
 pub mod health;
 pub mod servers;
 pub mod service;
+pub mod tokens;
