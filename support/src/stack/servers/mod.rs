@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use postgres::query;
-pub use redis::command;
+pub use redis::{ask, command};
 pub use tools::{survey, tools_path};
 
 use account::Account;
