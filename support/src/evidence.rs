@@ -60,6 +60,23 @@ impl Record {
     }
 }
 
+/// The observation that holds a record's [`Figure`]s.
+pub(crate) const FIGURES: &str = "figures";
+
+/// A figure that a test measured, as the report prints it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What was measured.
+    pub what: String,
+    /// How much.
+    pub value: f64,
+    /// Of what: `s`, `MiB`, `orders/s`.
+    pub unit: String,
+    /// What is promised, in the plan's words; empty when nothing is.
+    #[serde(default)]
+    pub promised: String,
+}
+
 /// The recorder of one test, given to it by the fixture [`evidence`](crate::fixtures::evidence).
 ///
 /// A test that ends well without having checked anything panics on drop: its green would
@@ -153,6 +170,15 @@ impl Evidence {
             Value::Array(list) => list.push(value),
             other => *other = Value::Array(vec![other.take(), value]),
         })
+    }
+
+    /// Keeps a figure for the report: `value` in `unit`, and what is promised of it.
+    ///
+    /// # Errors
+    /// BROKEN when the bundle cannot be written.
+    pub fn figure(&self, what: &str, value: f64, unit: &str, promised: &str) -> Verdict {
+        let [what, unit, promised] = [what, unit, promised].map(str::to_owned);
+        self.append(FIGURES, Figure { what, value, unit, promised })
     }
 
     fn add(&self, check: Check) -> Verdict {

@@ -42,7 +42,8 @@ pub mod prelude {
     pub use crate::{
         evidence::Evidence,
         fixtures::{
-            Build1, Builder, ClientProbe, build1, builder, client_methods, client_probe, config, evidence, toolset,
+            Build1, Builder, ClientProbe, Orchestrator, build1, builder, client_methods, client_probe, config,
+            evidence, orchestrator, toolset,
         },
         mcp::ClientMethods,
         verdict::{Failure, Verdict},

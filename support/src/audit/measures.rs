@@ -8,6 +8,7 @@ use super::{
     coverage::{ToolCoverage, Tried},
     flows::Flows,
     join::RowVerdict,
+    observations::PipelinePhase,
     scoring::{IntegrationTerms, Rate, Score, SystemTerms, Term, aggregate, capped, integration_score, system_score},
 };
 use crate::{
@@ -38,8 +39,12 @@ pub(super) struct Measures<'a> {
     pub(super) rows: &'a [RowVerdict],
     pub(super) coverage: &'a [ToolCoverage],
     pub(super) flows: &'a Flows,
+    pub(super) phases: &'a [PipelinePhase],
     pub(super) substrate: Substrate,
 }
+
+/// How many phases milestone 4 has.
+const PHASES: usize = 7;
 
 const NO_PIPELINE: &str = "no id that needs a pipeline run was executed (milestone 4)";
 
@@ -107,8 +112,16 @@ impl Measures<'_> {
             },
             flows: self.primary_flows(),
             violations: self.cross_build_violations(),
-            phases: Term::not_measured("no recorded pipeline run is in the bundle"),
+            phases: self.pipeline_phases(),
         }
+    }
+
+    /// Phases whose gate held, of the plan's seven (D-17).
+    fn pipeline_phases(&self) -> Term<Rate> {
+        if self.phases.is_empty() {
+            return Term::not_measured("no recorded pipeline run is in the bundle (B3-01)");
+        }
+        rate(self.phases.iter().filter(|phase| phase.passed).count(), PHASES, "phases whose gate held (B3-01)")
     }
 
     /// A flow is proved by a run of the whole; ids of single steps do not make one.

@@ -40,7 +40,7 @@ pub use flows::{Flow, Flows, Proof};
 pub use join::{RowVerdict, TestVerdict};
 pub use measures::Scores;
 pub use name::TestName;
-pub use observations::Timing;
+pub use observations::{Measured, PipelinePhase, Timing};
 pub use problem::Problem;
 pub use report::{FILE_NAME, write_report};
 
@@ -73,6 +73,10 @@ pub struct Audit {
     pub latency: Vec<Timing>,
     /// Times from start to the first answer, by server.
     pub start_up: Vec<Timing>,
+    /// The phases of the pipeline run, in their order; empty when none was recorded.
+    pub phases: Vec<PipelinePhase>,
+    /// Other figures that tests measured.
+    pub figures: Vec<Measured>,
     /// The scores.
     pub scores: Scores,
     /// The thresholds and how far each is met.
@@ -172,7 +176,13 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     let coverage = coverage::matrix(&promises.tools, &observations.calls);
     let proofs = Proofs::new(&rows, &tests);
     let (flows, requirements) = (proofs.flows(&promises.flows), proofs.requirements(&promises.requirements));
-    let measures = Measures { rows: &rows, coverage: &coverage, flows: &flows, substrate: manifest.substrate };
+    let measures = Measures {
+        rows: &rows,
+        coverage: &coverage,
+        flows: &flows,
+        phases: &observations.phases,
+        substrate: manifest.substrate,
+    };
     let scores = measures.scores();
     let thresholds = conclusion::thresholds(&scores, &rows, &coverage);
     Ok(Audit {
@@ -186,6 +196,8 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         requirements,
         latency: observations.latency,
         start_up: observations.start_up,
+        phases: observations.phases,
+        figures: observations.figures,
         scores,
         thresholds,
         problems: problems.into_iter().collect(),

@@ -1,9 +1,9 @@
-//! What tests measured while they ran: tool calls and times, from the sealed records of this
-//! session.
+//! What tests measured while they ran: tool calls, times, phases of the pipeline and other
+//! figures, from the sealed records of this session.
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     coverage::{self, ToolCall},
@@ -11,7 +11,11 @@ use super::{
     problem::Problem,
     testimony::Testimony,
 };
-use crate::{evidence::Record, matrix::Matrix, mcp::LatencySummary};
+use crate::{
+    evidence::{FIGURES, Figure, Record},
+    matrix::Matrix,
+    mcp::LatencySummary,
+};
 
 /// The times of one tool or server, and the test that measured them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,6 +29,33 @@ pub struct Timing {
     pub source: String,
 }
 
+/// The row whose record tells the phases of the one run that all ids judge.
+const PIPELINE_ROW: &str = "B3-01";
+
+/// A phase of the pipeline run, as the suite's own gate judged it (spec orchestrator.md §10).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PipelinePhase {
+    /// `parallel_builders`.
+    pub phase_name: String,
+    /// Whether its gate held.
+    pub passed: bool,
+    /// Why it did not, or what its gate tolerated.
+    #[serde(default)]
+    pub errors: Vec<String>,
+    /// How long it took; null when it was not reached.
+    pub duration_seconds: Option<f64>,
+}
+
+/// A figure and the test that measured it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measured {
+    /// The figure.
+    #[serde(flatten)]
+    pub figure: Figure,
+    /// The test.
+    pub source: String,
+}
+
 /// All of it.
 #[derive(Debug, Default)]
 pub(super) struct Observations {
@@ -32,6 +63,8 @@ pub(super) struct Observations {
     pub(super) calls: Vec<(String, ToolCall)>,
     pub(super) latency: Vec<Timing>,
     pub(super) start_up: Vec<Timing>,
+    pub(super) phases: Vec<PipelinePhase>,
+    pub(super) figures: Vec<Measured>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -62,6 +95,12 @@ impl Observations {
         self.latency.extend(timings(latency));
         let start_up = self.read(record, "start_up");
         self.start_up.extend(timings(start_up));
+        let figures: Vec<Figure> = self.read(record, FIGURES).unwrap_or_default();
+        self.figures.extend(figures.into_iter().map(|figure| Measured { figure, source: source.clone() }));
+        if id.as_deref() == Some(PIPELINE_ROW) {
+            let phases: Vec<PipelinePhase> = self.read(record, "phases").unwrap_or_default();
+            self.phases.extend(phases);
+        }
     }
 
     /// The observation `kind` of `record`; one of another shape is a problem.

@@ -175,6 +175,9 @@ impl Bundle {
                 let observed = json!([calls("decompose", "valid"), calls("decompose", "invalid")]);
                 record.observations.insert("tool_calls".into(), observed);
                 record.observations.insert("latency".into(), json!({ "decompose": times }));
+                let figure =
+                    json!([{"what": "50,000 lines indexed", "value": 4.5, "unit": "s", "promised": "below 60 s"}]);
+                record.observations.insert("figures".into(), figure);
             })
             .result("b1_07_mcp_tool_responses::list_domains", "")
             .record("b1_07_mcp_tool_responses::list_domains", Some(Status::Pass), |record| {

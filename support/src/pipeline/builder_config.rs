@@ -68,11 +68,7 @@ impl BuilderConfig {
     /// Sets the key `section.name`.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        let mut place = &mut self.value;
-        for part in key.split('.') {
-            place = &mut place[part];
-        }
-        *place = value.into();
+        set(&mut self.value, key, value.into());
         self
     }
 
@@ -101,6 +97,11 @@ impl BuilderConfig {
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
         crate::atomic::write(path, self.yaml())
     }
+}
+
+/// Sets the dotted key `section.name` of a document; sections that are not there are made.
+pub(super) fn set(document: &mut Value, key: &str, value: Value) {
+    *key.split('.').fold(document, |place, part| &mut place[part]) = value;
 }
 
 /// Puts values in the place of texts that are `${name}` as a whole.

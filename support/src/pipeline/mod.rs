@@ -4,5 +4,8 @@ pub mod builder;
 pub mod builder_config;
 pub mod builder_inputs;
 pub mod builder_state;
+pub mod orchestrator;
+pub mod orchestrator_config;
 pub mod scripted_builder;
 pub mod spec_hash;
+pub mod workspace;

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::builder_state::STATE_FILE;
-use crate::{atomic, sut, workspace};
+use crate::{atomic, sut, tree, workspace};
 
 /// The pause between two looks at a file that is not there yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -33,6 +33,9 @@ pub struct Scenario {
     /// Its exit code.
     #[serde(default)]
     pub exit: u8,
+    /// What it does instead for the services named here, by the name of their folder.
+    #[serde(default)]
+    pub services: BTreeMap<String, Scenario>,
 }
 
 /// One thing that it does.
@@ -53,6 +56,10 @@ pub enum Step {
     Touch(PathBuf),
     /// Sleeps for this many milliseconds.
     SleepMs(u64),
+    /// Copies the folder of this service from the one that holds the folders of several services:
+    /// a finished build with its STATE.json, which is as good as new. Without such a folder it
+    /// cannot be done.
+    Copy(PathBuf),
     /// Starts a process that ignores SIGTERM, leaves the process group, and sleeps for ever; its
     /// id goes into this file.
     Stray(PathBuf),
@@ -128,9 +135,13 @@ pub fn command(path: &Path) -> sut::Command {
 pub fn play(path: &Path, arguments: &[String]) -> Result<u8, ScenarioError> {
     let failed = |reason: String| ScenarioError { path: path.to_path_buf(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    let scenario: Scenario = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    let mut scenario: Scenario = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
     let cwd = arguments.iter().skip_while(|argument| *argument != "--cwd").nth(1);
     let cwd = PathBuf::from(cwd.ok_or_else(|| failed("there is no --cwd DIR".into()))?);
+    let service = cwd.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(own) = scenario.services.remove(&*service) {
+        scenario = Scenario { log: own.log.or(scenario.log), ..own };
+    }
     note(&scenario, &cwd, Event::Start).map_err(|error| failed(error.to_string()))?;
     for step in &scenario.steps {
         take(step, &cwd, arguments).map_err(|error| failed(format!("{step:?}: {error}")))?;
@@ -160,6 +171,7 @@ fn take(step: &Step, cwd: &Path, arguments: &[String]) -> std::io::Result<()> {
             std::thread::sleep(Duration::from_millis(*time));
             Ok(())
         }
+        Step::Copy(folder) => tree::copy(&cwd.join(folder).join(cwd.file_name().unwrap_or_default()), cwd),
         Step::Stray(path) => stray(&cwd.join(path)),
     }
 }
@@ -254,6 +266,26 @@ mod tests {
         assert_eq!(dump.arguments, arguments);
         let log = read_log(&cwd.join("log")).expect("readable");
         assert_eq!(log.iter().map(|entry| entry.event).collect::<Vec<_>>(), [Event::Start, Event::End]);
+    }
+
+    #[test]
+    fn a_service_may_have_steps_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        atomic::write(&folder.path().join("built/orders/src/main.py"), "app").expect("written");
+        let scenario = folder.path().join("scenario.toml");
+        let text = "steps = [{ copy = '../built' }]\nlog = '../log'\n[services.users]\nexit = 1";
+        std::fs::write(&scenario, text).expect("written");
+        let run = |service: &str| {
+            let cwd = folder.path().join(service);
+            std::fs::create_dir_all(&cwd).expect("a folder");
+            play(&scenario, &["--cwd".to_owned(), cwd.display().to_string()])
+        };
+        assert_eq!(run("users").expect("played"), 1);
+        assert_eq!(run("orders").expect("played"), 0);
+        assert_eq!(std::fs::read_to_string(folder.path().join("orders/src/main.py")).expect("copied"), "app");
+        assert_eq!(read_log(&folder.path().join("log")).expect("readable").len(), 4, "the log is common");
+        let error = run("unknown").expect_err("no such build").to_string();
+        assert!(error.contains("built/unknown"), "{error}");
     }
 
     #[rstest]

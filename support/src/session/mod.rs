@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub(crate) use client::all_may_enter;
 pub use client::{Service, Supervisor, scratch};
 pub use supervise::{Watch, start_supervisor, supervise};
-pub(crate) use sweep::sweep_marked;
 pub use sweep::{OUTER_SESSION_VARIABLE, is_running, marked_processes, sweep};
+pub(crate) use sweep::{processes_in, sweep_folder, sweep_marked};
 
 use crate::{
     atomic,

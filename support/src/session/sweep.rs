@@ -21,10 +21,15 @@ const ROUNDS: u32 = 50;
 pub fn marked_processes(session: &str) -> io::Result<Vec<(i32, String)>> {
     let folder = scratch(session);
     let marks = [SESSION_VARIABLE, OUTER_SESSION_VARIABLE].map(|name| format!("{name}={session}"));
-    processes(&|process| {
-        marks.iter().any(|mark| has_mark(process, mark))
-            || std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
-    })
+    processes(&|process| marks.iter().any(|mark| has_mark(process, mark)) || works_in(process, &folder))
+}
+
+/// The processes that work in `folder` or below: id and command line.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn processes_in(folder: &Path) -> io::Result<Vec<(i32, String)>> {
+    processes(&|process| works_in(process, folder))
 }
 
 /// Whether the process `id` runs: one that has ended and that its parent has not asked for yet
@@ -40,6 +45,11 @@ pub fn is_running(id: u32) -> bool {
 fn has_mark(process: &Path, mark: &str) -> bool {
     std::fs::read(process.join("environ"))
         .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()))
+}
+
+/// Whether the process at `/proc/<id>` works in `folder` or below.
+fn works_in(process: &Path, folder: &Path) -> bool {
+    std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
 }
 
 /// The processes that `wanted` picks by their `/proc/<id>`, without this one.
@@ -71,6 +81,14 @@ pub fn sweep(session: &str) -> io::Result<Vec<(i32, String)>> {
 /// As [`sweep`].
 pub(crate) fn sweep_marked(mark: &str) -> io::Result<Vec<(i32, String)>> {
     end_all(&|| processes(&|process| has_mark(process, mark)))
+}
+
+/// Kills every process that works in `folder` or below; gives what was found.
+///
+/// # Errors
+/// As [`sweep`].
+pub(crate) fn sweep_folder(folder: &Path) -> io::Result<Vec<(i32, String)>> {
+    end_all(&|| processes_in(folder))
 }
 
 fn end_all(find: &dyn Fn() -> io::Result<Vec<(i32, String)>>) -> io::Result<Vec<(i32, String)>> {

@@ -7,9 +7,11 @@ use serde::Serialize;
 use super::{
     summary::capped_score,
     systems::{breakdown, failures},
-    table::{NOT_MEASURED, code, table, text, yes},
+    table::{NOT_MEASURED, code, seconds, table, text, yes},
 };
-use crate::audit::{Audit, Colour, Flow, Timing, ToolCoverage, coverage::Tried, measures::system_of};
+use crate::audit::{
+    Audit, Colour, Flow, Measured, PipelinePhase, Timing, ToolCoverage, coverage::Tried, measures::system_of,
+};
 
 /// Section 4.
 #[derive(Serialize)]
@@ -21,6 +23,8 @@ pub(super) struct Integration {
     interface_totals: String,
     latency: String,
     start_up: String,
+    phases: String,
+    figures: String,
     data_flows: String,
     error_paths: String,
     application_flows: String,
@@ -42,6 +46,8 @@ pub(super) fn section(audit: &Audit) -> Integration {
         interface_totals: interface_totals(&audit.coverage),
         latency: timings("Tool", &audit.latency),
         start_up: timings("Server", &audit.start_up),
+        phases: phases(&audit.phases),
+        figures: figures(&audit.figures),
         data_flows: flows(&audit.flows.data),
         error_paths: flows(&audit.flows.errors),
         application_flows: flows(&audit.flows.application),
@@ -119,6 +125,37 @@ fn timings(what: &str, timings: &[Timing]) -> String {
     )
 }
 
+fn phases(phases: &[PipelinePhase]) -> String {
+    if phases.is_empty() {
+        return NOT_MEASURED.to_owned();
+    }
+    let gate = |phase: &PipelinePhase| match (phase.passed, phase.errors.len()) {
+        (true, 0) => "passed".to_owned(),
+        (true, 1) => "passed with 1 exception".to_owned(),
+        (true, exceptions) => format!("passed with {exceptions} exceptions"),
+        (false, _) => "did not hold".to_owned(),
+    };
+    table(
+        ["Phase", "Gate", "Duration", "Exceptions and errors"],
+        phases.iter().map(|phase| {
+            [code(&phase.phase_name), gate(phase), seconds(phase.duration_seconds), text(&phase.errors.join("; "))]
+        }),
+    )
+}
+
+fn figures(figures: &[Measured]) -> String {
+    if figures.is_empty() {
+        return NOT_MEASURED.to_owned();
+    }
+    table(
+        ["Figure", "Measured", "Promised", "Source"],
+        figures.iter().map(|Measured { figure, source }| {
+            let measured = format!("{:.2} {}", figure.value, figure.unit);
+            [text(&figure.what), text(&measured), text(&figure.promised), code(source)]
+        }),
+    )
+}
+
 fn flows(flows: &[Flow]) -> String {
     let rows = flows.iter().flat_map(|flow| [flow].into_iter().chain(&flow.parts));
     table(
@@ -146,4 +183,27 @@ pub(super) fn proofs(flow: &Flow) -> String {
     }
     let shown = |proof: &crate::audit::Proof| format!("{} {}", text(&proof.name), proof.status.word());
     flow.proofs.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::held(true, &[], "| passed | 2.50 s |  |")]
+    #[case::tolerant(true, &["one builder of 3 failed"], "| passed with 1 exception | 2.50 s | one builder of 3 failed |")]
+    #[case::several(true, &["a", "b"], "| passed with 2 exceptions | 2.50 s | a; b |")]
+    #[case::broken(false, &["no contract is valid"], "| did not hold | 2.50 s | no contract is valid |")]
+    fn a_gate_never_says_plainly_passed_when_it_tolerated_something(
+        #[case] passed: bool,
+        #[case] errors: &[&str],
+        #[case] expected: &str,
+    ) {
+        let errors = errors.iter().map(|&error| error.to_owned()).collect();
+        let phase =
+            PipelinePhase { phase_name: "parallel_builders".into(), passed, errors, duration_seconds: Some(2.5) };
+        let table = phases(&[phase]);
+        assert!(table.ends_with(&format!("| `parallel_builders` {expected}")), "{table}");
+    }
 }

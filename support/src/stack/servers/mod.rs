@@ -8,6 +8,7 @@ mod account;
 mod postgres;
 mod redis;
 mod source;
+mod tools;
 
 use std::{
     fs::DirBuilder,
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 pub use postgres::query;
 pub use redis::command;
+pub use tools::tools_path;
 
 use account::Account;
 
@@ -42,6 +44,9 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// What an entry of a profile calls the servers.
 const DATABASE_PLACEHOLDER: &str = "database_url";
 const EVENT_BUS_PLACEHOLDER: &str = "event_bus_url";
+
+/// What an entry of a profile calls a `PATH` with all programs of the stack.
+const TOOLS_PLACEHOLDER: &str = "tools_path";
 
 /// A running server of this session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,17 +94,20 @@ pub async fn event_bus() -> Result<Server, Failure> {
     shared("redis", redis::start).await
 }
 
-/// Sets `${database_url}` and `${event_bus_url}` at `place` when the entry `key` names them,
-/// starting what is not running yet.
+/// Sets `${database_url}`, `${event_bus_url}` and `${tools_path}` at `place` when the entry `key`
+/// names them, starting what is not running yet.
 ///
 /// # Errors
-/// As [`database`] and [`event_bus`].
+/// As [`database`], [`event_bus`] and [`tools_path`].
 pub async fn fill(profile: &Profile, key: &str, place: &mut Place) -> Verdict {
     if profile.names(key, DATABASE_PLACEHOLDER) {
         place.set(DATABASE_PLACEHOLDER, database().await?.url);
     }
     if profile.names(key, EVENT_BUS_PLACEHOLDER) {
         place.set(EVENT_BUS_PLACEHOLDER, event_bus().await?.url);
+    }
+    if profile.names(key, TOOLS_PLACEHOLDER) {
+        place.set(TOOLS_PLACEHOLDER, tools_path().await?);
     }
     Ok(())
 }

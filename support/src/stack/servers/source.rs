@@ -61,6 +61,11 @@ impl Source {
             })
     }
 
+    /// The folder with the programs.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The path of the program `name`.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
