@@ -6,6 +6,8 @@ pub mod builder_inputs;
 pub mod builder_state;
 pub mod orchestrator;
 pub mod orchestrator_config;
+pub mod phases;
 pub mod scripted_builder;
 pub mod spec_hash;
+pub mod watch;
 pub mod workspace;
