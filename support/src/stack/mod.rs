@@ -1,6 +1,7 @@
 //! The services of a run.
 
 pub mod bus;
+pub mod compose;
 pub mod health;
 pub mod servers;
 pub mod service;
