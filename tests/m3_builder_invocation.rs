@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::TcpListener,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::Command,
@@ -15,13 +16,16 @@ use serde_json::{Value, json};
 use support::{
     config::BuilderDepth::{Standard, Thorough},
     fix_pass::violation::Violation,
-    fixtures::{CanaryTree, ScriptedBuilder, SideBySide},
+    fixtures::{CanaryTree, Outage, ScriptedBuilder, SideBySide},
     mcp::{Kind, Session, normalise},
     pipeline::{
         builder::{BuilderResult, invoke, invoke_all},
         builder_inputs::BuilderWorkspace,
         builder_state::{STATE_FILE, parse_builder_state},
+        decomposition::decomposition,
+        orchestrator::Outcome,
         scripted_builder::{Dump, Entry, Event, most_at_once, read_log},
+        workspace::PipelineWorkspace,
     },
     prelude::*,
     session::{OUTER_SESSION_VARIABLE, is_running, marked_processes},
@@ -51,6 +55,92 @@ fn state_of(result: &BuilderResult, evidence: &Evidence) -> Result<Value, Failur
     let text = std::fs::read_to_string(result.output_dir.join(STATE_FILE));
     let text = evidence.check_ok(&format!("{}: it left a STATE.json", result.service_id), text)?;
     evidence.check_ok(&format!("{}: it is JSON", result.service_id), serde_json::from_str(&text))
+}
+
+/// X-03: `plan` stores the service map and the domain model that the Architect gave over MCP; the
+/// Architect was started once and asked once, with the whole PRD.
+#[rstest]
+#[tokio::test]
+async fn x_03_mcp_b1_to_b3_architect(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let prd = std::fs::read_to_string(orchestrator.sample_prd())?;
+    // Services that the PRD does not have, so that they come from nowhere else.
+    let reply = decomposition(&["stock", "billing"]);
+    let architect = orchestrator.set_architecture(&reply)?;
+    let outcome = planned(&orchestrator).await?;
+    evidence.check_eq("the exit code", outcome.code, Some(0))?;
+    for file in ["service_map", "domain_model"] {
+        let stored = orchestrator.workspace().json(&format!("{file}.json"))?;
+        evidence.check_eq(&format!("{file}.json is the Architect's"), &stored, &reply[file])?;
+    }
+    let state = orchestrator.workspace().state()?;
+    evidence.check_eq("the state", &state["current_state"], &json!("contracts_registering"))?;
+    let calls = architect.calls().map_err(Failure::broken)?;
+    evidence.check_eq("its calls", calls, vec![("decompose".to_owned(), json!({ "prd_text": prd }))])?;
+    evidence.check_eq("its starts", architect.starts().map_err(Failure::broken)?.len(), 1)
+}
+
+/// `init` and `plan` on the sample PRD: the end of `plan`.
+async fn planned(orchestrator: &Orchestrator) -> Result<Outcome, Failure> {
+    let begun = orchestrator.run(&["init", "--prd", &orchestrator.sample_prd()]).await?;
+    if begun.code != Some(0) {
+        return Err(Failure::fail(format!("init ended with {:?}: {}", begun.code, begun.stderr)));
+    }
+    orchestrator.run(&["plan"]).await
+}
+
+/// X-03, its twin: an Architect that is not there over MCP is asked over HTTP.
+#[rstest]
+#[case::no_such_program(Outage::NoSuchCommand)]
+#[case::ends_at_once(Outage::ExitsAtOnce)]
+#[tokio::test]
+async fn x_03_http_when_mcp_is_down(
+    #[case] outage: Outage,
+    mut orchestrator: Orchestrator,
+    mut build1: Build1,
+    evidence: Evidence,
+) -> Verdict {
+    let unavailable = outage.server()?;
+    orchestrator.set_server("architect", &unavailable.command);
+    let url = build1.twin("architect_http").await?.url().to_owned();
+    orchestrator.set("build1.architect.url", url.clone());
+    let before = reqwest::get(format!("{url}/api/service-map")).await.map_err(Failure::broken)?;
+    evidence.check_eq("the twin had no service map before", before.status().as_u16(), 404)?;
+    let outcome = planned(&orchestrator).await?;
+    evidence.check_eq("the exit code", outcome.code, Some(0))?;
+    for (file, route) in [("service_map.json", "service-map"), ("domain_model.json", "domain-model")] {
+        let served = reqwest::get(format!("{url}/api/{route}")).await.map_err(Failure::fail)?;
+        let served: Value = served.json().await.map_err(Failure::fail)?;
+        evidence.check_eq(&format!("{file} is what the twin made"), orchestrator.workspace().json(file)?, served)?;
+    }
+    Ok(())
+}
+
+/// X-03, its twin: without the Architect over MCP and over HTTP a run ends as a configuration
+/// error, says both reasons, and keeps its state for another try.
+#[rstest]
+#[tokio::test]
+async fn x_03_both_down_is_a_configuration_error(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let unavailable = Outage::NoSuchCommand.server()?;
+    orchestrator.set_server("architect", &unavailable.command);
+    let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    orchestrator.set("build1.architect.url", format!("http://{closed}"));
+    let outcome = planned(&orchestrator).await?;
+    evidence.observe("stderr", &outcome.stderr)?;
+    evidence.check_eq("the exit code", outcome.code, Some(2))?;
+    for part in [unavailable.command.argv[0].as_str(), &closed.to_string()] {
+        evidence.check(&format!("stderr names {part}"), outcome.stderr.contains(part), &outcome.stderr)?;
+    }
+    let state = orchestrator.workspace().state()?;
+    evidence.check("the state is no end", state["current_state"] != "failed", &state["current_state"])?;
+    evidence.check_eq("interrupted", &state["interrupted"], &json!(true))?;
+    evidence.check_eq("completed phases", &state["completed_phases"], &json!([]))?;
+    // The same workspace goes on once there is one.
+    let _architect = orchestrator.set_architecture(&decomposition(&["stock"]))?;
+    orchestrator.set("architect.auto_approve", false);
+    let outcome = orchestrator.run(&["resume"]).await?;
+    evidence.check_eq("the exit code of resume", outcome.code, Some(0))?;
+    let state = orchestrator.workspace().state()?;
+    evidence.check_eq("the state after it", &state["current_state"], &json!("architect_review"))
 }
 
 /// X-04: a builder is called with `--cwd` and `--depth`, ends with 0, and leaves a STATE.json
@@ -125,6 +215,9 @@ async fn x_04_timeout_ends_the_whole_tree(evidence: Evidence) -> Verdict {
     evidence.check("its grandchild has ended", !is_running(stray), stray)
 }
 
+/// Variables that are nobody's business but their owner's.
+const CREDENTIALS: [&str; 4] = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
 /// Names the folder in which the builder of a second test process works.
 const INNER_VARIABLE: &str = "RUN4_INTERNAL_INNER";
 
@@ -141,10 +234,9 @@ async fn x_04_builder_gets_no_credentials(evidence: Evidence) -> Verdict {
         let result = invoke(&invocation).await?;
         return evidence.check("the builder ran", result.success, &result);
     }
-    let planted = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
     let output = Command::new(std::env::current_exe()?)
         .args(["--exact", "x_04_builder_gets_no_credentials"])
-        .envs(planted.map(|name| (name, "planted")))
+        .envs(CREDENTIALS.map(|name| (name, "planted")))
         .env(INNER_VARIABLE, &invocation.dir)
         .env(workspace::BUNDLE_VARIABLE, scripted.folder())
         .output()?;
@@ -157,6 +249,86 @@ async fn x_04_builder_gets_no_credentials(evidence: Evidence) -> Verdict {
     evidence.check("only the short list", names.iter().all(|name| kept.contains(&name.as_str())), &names)?;
     let leaked: Vec<_> = dump.environment.iter().filter(|(_, value)| value.contains("planted")).collect();
     evidence.check_eq("keys that reached it", leaked, Vec::new())
+}
+
+/// X-04: `build` starts the builder of a service with `--cwd`, `--depth` and the short environment,
+/// and its result has the values of STATE.json; what the builder prints is in the logs.
+#[rstest]
+#[tokio::test]
+async fn x_04_orchestrator_calls_the_builder(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let scripted = ScriptedBuilder::new(&format!(
+        "steps = [{{ dump = 'dump' }}, {{ stdout = {{ line = 'to stdout' }} }}, {{ stderr = {{ line = 'to stderr' }} }},
+            {{ state = '''{}''' }}]",
+        good_state()
+    ))?;
+    orchestrator.set_builder(&scripted.command());
+    for name in CREDENTIALS {
+        orchestrator.set_variable(name, "planted");
+    }
+    orchestrator.planned(&decomposition(&["orders"])).await?;
+    let outcome = orchestrator.run(&["build", "--depth", "standard"]).await?;
+    evidence.observe("stderr", &outcome.stderr)?;
+    evidence.check_eq("the exit code", outcome.code, Some(0))?;
+    let workspace = orchestrator.workspace();
+    let dump: Dump = serde_json::from_slice(&std::fs::read(workspace.build("orders").join("dump"))?)?;
+    let dir = workspace.build("orders").display().to_string();
+    evidence.check_eq("its arguments", &dump.arguments[..], ["--cwd", &dir, "--depth", "standard"])?;
+    let leaked: Vec<_> = dump.environment.iter().filter(|(_, value)| value.contains("planted")).collect();
+    evidence.check_eq("keys that reached it", leaked, Vec::new())?;
+    let state = workspace.state()?;
+    evidence.check_eq("the state", &state["current_state"], &json!("builders_complete"))?;
+    let result = &state["builder_results"][0];
+    let seen = [
+        "service_id",
+        "success",
+        "exit_code",
+        "cost",
+        "test_passed",
+        "test_total",
+        "convergence_ratio",
+        "health",
+        "completed_phases",
+        "error",
+    ];
+    let expected = json!(["orders", true, 0, 0.5, 9, 10, 0.9, "passed", ["build"], null]);
+    let seen: Vec<_> = seen.iter().map(|key| result[key].clone()).collect();
+    evidence.check_eq("its result", json!(seen), expected)?;
+    for (end, line) in [("out", "to stdout"), ("err", "to stderr")] {
+        let logs = logs_of(workspace, end)?;
+        evidence.check(&format!("a log of .{end} has its line"), logs.contains(line), &logs)?;
+    }
+    Ok(())
+}
+
+/// What the logs of a workspace with this ending say, all of them.
+fn logs_of(workspace: &PipelineWorkspace, end: &str) -> Result<String, Failure> {
+    let files = tree::files(&workspace.file("logs"), end)?;
+    Ok(files.iter().map(std::fs::read_to_string).collect::<Result<String, _>>()?)
+}
+
+/// X-04, its twin: a builder that ends with 1 is no success in the orchestrator's state, with an
+/// error; when there is no other, the pipeline has failed.
+#[rstest]
+#[tokio::test]
+async fn x_04_orchestrator_tells_a_failing_builder(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let scripted = ScriptedBuilder::new(&format!(
+        "exit = 1\nsteps = [{{ stderr = {{ line = 'no database' }} }}, {{ state = '''{}''' }}]",
+        good_state()
+    ))?;
+    orchestrator.set_builder(&scripted.command());
+    orchestrator.planned(&decomposition(&["orders"])).await?;
+    let outcome = orchestrator.run(&["build"]).await?;
+    evidence.check_eq("the exit code", outcome.code, Some(1))?;
+    let state = orchestrator.workspace().state()?;
+    evidence.observe("state", &state)?;
+    evidence.check_eq("the state", &state["current_state"], &json!("failed"))?;
+    let result = &state["builder_results"][0];
+    evidence.check_eq("success", &result["success"], &json!(false))?;
+    evidence.check_eq("its exit code", &result["exit_code"], &json!(1))?;
+    let said = result["error"].as_str().unwrap_or_default();
+    evidence.check("its error says why", said.contains("no database"), said)?;
+    let reason = state["interrupt_reason"].as_str().unwrap_or_default();
+    evidence.check("the reason names the service", reason.contains("orders"), reason)
 }
 
 /// X-05: the seven fields of a real run's file have their exact types, and the caller's result
@@ -315,6 +487,38 @@ async fn b2_05_never_more_than_three_at_once(evidence: Evidence) -> Verdict {
     let first = |event| entries.iter().filter(move |entry: &&Entry| entry.event == event).map(|entry| entry.at);
     let (fourth, end) = (first(Event::Start).nth(AT_ONCE), first(Event::End).next());
     evidence.check("the fourth starts after an end", fourth >= end && end.is_some(), [end, fourth])
+}
+
+/// B2-05: the orchestrator runs three of five builders at once, never more; the fourth starts
+/// after an end.
+#[rstest]
+#[tokio::test]
+async fn b2_05_orchestrator_runs_three_at_once(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    const AT_ONCE: usize = 3;
+    let scripted = ScriptedBuilder::new(&format!(
+        "log = '../log'\nsteps = [{{ wait_for = '../go' }}, {{ state = '''{}''' }}]",
+        good_state()
+    ))?;
+    orchestrator.set_builder(&scripted.command());
+    orchestrator.planned(&decomposition(&["one", "two", "three", "four", "five"])).await?;
+    let builds = orchestrator.workspace().root().join("builds");
+    let log = builds.join("log");
+    let mut running = orchestrator.start(&["build"]).await?;
+    let started = || read_log(&log).is_ok_and(|entries| entries.len() >= AT_ONCE);
+    running.until("three builders", LIMIT, started).await?;
+    // All wait now; one more would show itself in this time.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    std::fs::write(builds.join("go"), "")?;
+    let outcome = running.wait(LIMIT).await?;
+    evidence.check_eq("the exit code", outcome.code, Some(0))?;
+    let entries = read_log(&log).map_err(Failure::broken)?;
+    evidence.observe("log", &entries)?;
+    evidence.check_eq("the most at once", most_at_once(&entries), AT_ONCE)?;
+    let first = |event| entries.iter().filter(move |entry: &&Entry| entry.event == event).map(|entry| entry.at);
+    let (fourth, end) = (first(Event::Start).nth(AT_ONCE), first(Event::End).next());
+    evidence.check("the fourth starts after an end", fourth >= end && end.is_some(), [end, fourth])?;
+    let state = orchestrator.workspace().state()?;
+    evidence.check_eq("successes", &state["successful_builders"], &json!(5))
 }
 
 fn errors(results: &[BuilderResult]) -> BTreeMap<&str, &Option<String>> {

@@ -11,13 +11,14 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use support::{
     config::BuilderDepth::{self, Exhaustive, Quick, Standard, Thorough},
-    fixtures::ScriptedServer,
+    fixtures::{ScriptedBuilder, ScriptedServer},
     mcp::{Kind, Limits},
     pipeline::{
         builder::invoke,
         builder_config::BuilderConfig,
         builder_inputs::{BuilderWorkspace, ServiceInputs},
         builder_state::STATE_FILE,
+        decomposition::decomposition,
         spec_hash::spec_hash,
     },
     prelude::*,
@@ -251,6 +252,108 @@ async fn x_06_contract_files_equal_registered_specs(builder: Builder, evidence: 
     }
     session.close().await;
     evidence.check("every service has a contract", count >= services.len(), count)
+}
+
+/// the configuration that the orchestrator writes at each depth is accepted as it is, has
+/// what a builder must be told, and switches on what the canonical one does.
+#[rstest]
+#[case::quick(Quick)]
+#[case::standard(Standard)]
+#[case::thorough(Thorough)]
+#[case::exhaustive(Exhaustive)]
+#[tokio::test]
+async fn x_06_orchestrator_config_is_accepted(
+    #[case] depth: BuilderDepth,
+    mut orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    build_scripted(&mut orchestrator, depth, &["orders"], &evidence).await?;
+    let text = std::fs::read_to_string(orchestrator.workspace().build("orders").join("config.yaml"))?;
+    evidence.observe("config.yaml", &text)?;
+    let builder = orchestrator.builder();
+    let reply = check(builder, &text).await?;
+    evidence.check_eq("it is accepted", reply.code, Some(0))?;
+    let reply = reply.json()?;
+    evidence.check_eq("the depth", &reply["depth"], &json!(depth))?;
+    evidence.check_eq("unknown keys", &reply["unknown_keys"], &json!([]))?;
+    let overrides = reply["overrides"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let overrides: BTreeSet<_> = overrides.collect();
+    for key in [
+        "depth.default",
+        "milestone.enabled",
+        "e2e_testing.enabled",
+        "post_orchestration_scans.mock_data_scan",
+        "post_orchestration_scans.api_contract_scan",
+        "contract_engine.server_root",
+        "codebase_intelligence.server_root",
+    ] {
+        evidence.check(&format!("the file sets {key}"), overrides.contains(key), &overrides)?;
+    }
+    for section in ["contract_engine", "codebase_intelligence"] {
+        let root = &reply["config"][section]["server_root"];
+        evidence.check(
+            &format!("{section}.server_root is a path"),
+            root.as_str().is_some_and(|root| !root.is_empty()),
+            root,
+        )?;
+    }
+    let expected = builder.config(depth, &orchestrator.build1_data())?;
+    let expected = check(builder, &expected.yaml()).await?.json()?;
+    let differ: BTreeMap<_, _> = SWITCHES
+        .iter()
+        .map(|key| (key, [at(&reply["config"], key), at(&expected["config"], key)]))
+        .filter(|(_, [seen, expected])| seen != expected)
+        .collect();
+    evidence.check_eq("switches that differ from the canonical ones", differ, BTreeMap::new())
+}
+
+/// Lets the orchestrator plan these services and build them with a builder that only succeeds.
+async fn build_scripted(
+    orchestrator: &mut Orchestrator,
+    depth: BuilderDepth,
+    services: &[&str],
+    evidence: &Evidence,
+) -> Verdict {
+    let state = json!({
+        "run_id": "1", "summary": { "success": true, "test_passed": 9, "test_total": 10, "convergence_ratio": 0.9 },
+        "total_cost": 0, "health": "passed", "completed_phases": ["build"],
+    });
+    let scripted = ScriptedBuilder::new(&format!("steps = [{{ state = '''{state}''' }}]"))?;
+    orchestrator.set_builder(&scripted.command());
+    orchestrator.planned(&decomposition(services)).await?;
+    let outcome = orchestrator.run(&["build", "--depth", &depth.to_string()]).await?;
+    evidence.observe("stderr", &outcome.stderr)?;
+    evidence.check_eq("build ends well", outcome.code, Some(0))
+}
+
+/// the contract files that the orchestrator gives its builders are the registered specs, by
+/// their hash; a service gets those that it provides and those that it consumes.
+#[rstest]
+#[tokio::test]
+async fn x_06_orchestrator_hands_out_registered_specs(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let services = ["stock", "billing"];
+    build_scripted(&mut orchestrator, Quick, &services, &evidence).await?;
+    let session = orchestrator.builder().session("contract_engine_mcp", &orchestrator.build1_data()).await?;
+    let mut expected = BTreeMap::new();
+    for service in services {
+        let reply = session.call("list_contracts", json!({ "service_name": service })).await?.value(Kind::Object)?;
+        expected.insert(service, reply["items"][0]["spec_hash"].clone());
+    }
+    session.close().await;
+    for (service, providers) in [("stock", &services[..1]), ("billing", &services[..])] {
+        let mut hashes = Vec::new();
+        for path in tree::files(&orchestrator.workspace().build(service).join("contracts"), "json")? {
+            let contract = json_file(&path, &evidence)?;
+            // A contract with its registration around it, or the bare spec.
+            let spec = if contract["spec"].is_object() { &contract["spec"] } else { &contract };
+            hashes.push(json!(spec_hash(spec)));
+        }
+        let mut registered: Vec<_> = providers.iter().map(|provider| expected[provider].clone()).collect();
+        hashes.sort_by_key(Value::to_string);
+        registered.sort_by_key(Value::to_string);
+        evidence.check_eq(&format!("{service}: the contracts it was given"), hashes, registered)?;
+    }
+    Ok(())
 }
 
 /// The scans that every run makes, in their order, by a word of each name (builder.md §7).

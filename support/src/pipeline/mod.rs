@@ -4,6 +4,7 @@ pub mod builder;
 pub mod builder_config;
 pub mod builder_inputs;
 pub mod builder_state;
+pub mod decomposition;
 pub mod orchestrator;
 pub mod orchestrator_config;
 pub mod scripted_builder;
