@@ -1,4 +1,5 @@
-//! Milestone 4, contracts: so far the promise that needs no pipeline run (spec matrix.md).
+//! Milestone 4, contracts: what the orchestrator finds in live services, on the application of
+//! the run and on a canary, and the application itself (spec matrix.md, tasktracker.md).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,10 +9,12 @@ use std::{
 use rstest::rstest;
 use serde_json::{Value, json};
 use support::{
+    config::Run4Config,
+    contracts::{check_orders, check_users},
     fixtures::{
-        Application, EVENT_LIMIT, Person,
+        Application, CanaryRun, EVENT_LIMIT, MENDED, ORDERS, Person, Plant,
         Tracker::{self, Auth, Notification, Order},
-        an_order, new_credentials,
+        USERS, an_order, new_credentials, reported,
     },
     mcp::Kind,
     prelude::*,
@@ -56,6 +59,284 @@ async fn b1_04_contract_validation(
         verdict["errors"].as_array().into_iter().flatten().all(Value::is_string),
         &verdict,
     )
+}
+
+// ---- The integration tests of the orchestrator: on the application, and on a canary
+
+/// Whether an INTEGRATION_REPORT.json says that the integration is good enough to go on.
+fn integration_holds(report: &Value) -> bool {
+    let ran = |kind: &str| report[format!("{kind}_tests_total")].as_u64().is_some_and(|total| total > 0);
+    matches!(report["overall_health"].as_str(), Some("passed" | "partial")) && ran("contract") && ran("integration")
+}
+
+/// How many checks of a kind an INTEGRATION_REPORT.json lists: all, and those that passed.
+fn listed(report: &Value, kind: &str) -> [u64; 2] {
+    let all = || report["checks"].as_array().into_iter().flatten().filter(|check| check["kind"] == *kind);
+    [all().count() as u64, all().filter(|check| check["passed"] == true).count() as u64]
+}
+
+/// SC-04: the integration of the run is passed or partial with contract tests and flows, its
+/// totals are those of the checks it lists, and what the suite finds by its own requests is what
+/// the report says; `unknown`, or no tests, would not do.
+#[rstest]
+#[tokio::test]
+async fn sc_04_integration_tests(pipeline_run: PipelineRun, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let report = run.workspace().json("INTEGRATION_REPORT.json")?;
+    let totals: BTreeMap<_, _> =
+        report.as_object().into_iter().flatten().filter(|(name, _)| name.contains("_tests_")).collect();
+    evidence.observe("totals", &totals)?;
+    evidence.check("it is good enough", integration_holds(&report), json!([report["overall_health"], totals]))?;
+    for (name, worse) in [
+        ("overall_health", json!("unknown")),
+        ("contract_tests_total", json!(0)),
+        ("integration_tests_total", json!(0)),
+    ] {
+        let mut twin = report.clone();
+        twin[name] = worse;
+        evidence.check(&format!("{name} {} would not do", twin[name]), !integration_holds(&twin), &twin[name])?;
+    }
+    if report["checks"].is_array() {
+        for kind in ["contract", "integration", "data_flow", "boundary"] {
+            let told =
+                ["total", "passed"].map(|end| report[format!("{kind}_tests_{end}")].as_u64().unwrap_or_default());
+            evidence.check_eq(&format!("{kind} tests, counted"), listed(&report, kind), told)?;
+        }
+    }
+    let text = run.workspace().text("INTEGRATION_REPORT.md")?;
+    let missing: Vec<_> = REPORT_SECTIONS.iter().filter(|section| !text.contains(&format!("## {section}\n"))).collect();
+    evidence.check_eq("sections that the report lacks", missing, Vec::<&&str>::new())?;
+    own_check_agrees(&pipeline_run, &report, &evidence).await
+}
+
+/// The sections of INTEGRATION_REPORT.md (orchestrator.md §5.3).
+const REPORT_SECTIONS: [&str; 4] = ["Summary", "Per-Service Results", "Violations", "Recommendations"];
+
+/// The suite's own requests to auth-service and order-service, against what is registered.
+async fn own_check_agrees(pipeline_run: &PipelineRun, report: &Value, evidence: &Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let application = pipeline_run.application().await?;
+    let session = pipeline_run.builder().session("contract_engine_mcp", &run.build1_data()).await?;
+    let mut registered = BTreeMap::new();
+    for service in [Auth, Order] {
+        let query = json!({ "service_name": service.name(), "type": "openapi", "page_size": 100 });
+        let listed = session.call("list_contracts", query).await?.value(Kind::Object)?;
+        let spec = listed["items"][0]["spec"].clone();
+        evidence.check(&format!("{} has a registered contract", service.name()), spec.is_object(), &listed["total"])?;
+        registered.insert(service, spec);
+    }
+    session.close().await;
+    let (users, token) = check_users(Auth.name(), &application.url(Auth, "")?, &registered[&Auth]).await?;
+    let orders = check_orders(Order.name(), &application.url(Order, "")?, &registered[&Order], &token).await?;
+    for (service, found) in [(Auth, users), (Order, orders)] {
+        let name = service.name();
+        evidence.observe(&format!("own check of {name}"), json!([found.total, found.broken]))?;
+        evidence.check_eq(&format!("{name}: surprises"), &found.surprises, &Vec::<String>::new())?;
+        let told: BTreeSet<_> = places(report, name).into_keys().collect();
+        let own: BTreeSet<_> = found.breaches.into_iter().map(|it| (it.code, it.endpoint)).collect();
+        evidence.check_eq(
+            &format!("{name}: breaches that only the report or only the suite has"),
+            told.symmetric_difference(&own).count(),
+            0,
+        )?;
+    }
+    Ok(())
+}
+
+/// The broken contracts of a service in a report: code and endpoint, with what is said of each.
+fn places(report: &Value, service: &str) -> BTreeMap<(String, String), String> {
+    let mut found = BTreeMap::new();
+    for [code, of, endpoint, said] in reported(report) {
+        if of == service && matches!(code.as_str(), "SCHEMA-001" | "SCHEMA-002") {
+            *found.entry((code, endpoint)).or_insert_with(String::new) += &said;
+        }
+    }
+    found
+}
+
+/// What is planted into canary-orders: the code, the endpoint, and what is named.
+const ORDER_PLANTS: [(&str, &str, &str); 3] = [
+    ("SCHEMA-001", "GET /orders/{id}", "internal_note"),
+    ("SCHEMA-001", "PUT /orders/{id}", "created_at"),
+    ("SCHEMA-002", "GET /orders/{id}", "400"),
+];
+
+/// B3-03: of a live service with three faults the tests report each with its endpoint, and
+/// nothing else; the suite's own requests find the same three, and so does `validate_endpoint`.
+#[rstest]
+#[tokio::test]
+async fn b3_03_schemathesis_violations(config: Run4Config, evidence: Evidence) -> Verdict {
+    let canary = CanaryRun::planted(&config).await?;
+    evidence.check_eq("integrate ended with", canary.integrate.code, Some(0))?;
+    evidence.check_eq("/openapi.json answers", canary.documents.get(ORDERS), Some(&200))?;
+    let report = canary.workspace().json("INTEGRATION_REPORT.json")?;
+    let found = places(&report, ORDERS);
+    evidence.observe("found", reported(&report))?;
+    for (code, endpoint, what) in ORDER_PLANTS {
+        let said = found.get(&(code.to_owned(), endpoint.to_owned()));
+        evidence.check(
+            &format!("{code} at {endpoint} names {what}"),
+            said.is_some_and(|said| said.contains(what)),
+            said,
+        )?;
+    }
+    evidence.check_eq("and nothing else", found.len(), ORDER_PLANTS.len())?;
+    let own = canary.own.get(ORDERS).map(|own| own.breaches.clone()).unwrap_or_default();
+    let own: BTreeSet<_> = own.iter().map(|it| (&*it.code, &*it.endpoint, &*it.what)).collect();
+    evidence.check_eq("what the suite finds by itself", own, BTreeSet::from(ORDER_PLANTS))?;
+    evidence.check_eq("validate_endpoint: valid", &canary.validated["valid"], &json!(false))?;
+    let ran = |run: &&Value| run["service"] == ORDERS && run["completed"] == true;
+    let tools: Vec<_> = report["tools"].as_array().into_iter().flatten().filter(ran).collect();
+    evidence.check("Schemathesis ran to its end", tools.iter().any(|run| run["tool"] == "schemathesis"), &tools)?;
+
+    let clean = CanaryRun::clean(&config).await?;
+    evidence.check_eq("clean: integrate ended with", clean.integrate.code, Some(0))?;
+    let report = clean.workspace().json("INTEGRATION_REPORT.json")?;
+    for service in [USERS, ORDERS] {
+        evidence.check_eq(&format!("clean {service}: what is reported"), places(&report, service), BTreeMap::new())?;
+        let own = clean.own.get(service);
+        evidence.check(
+            &format!("clean {service}: what the suite finds"),
+            own.is_some_and(|own| own.broken == 0),
+            own,
+        )?;
+    }
+    evidence.check_eq("clean: validate_endpoint: valid", &clean.validated["valid"], &json!(true))
+}
+
+/// The plants that a report of the gate has to have: the code, and the service with the file or
+/// the endpoint.
+fn gate_plants(canary: &CanaryRun) -> Vec<(&'static str, &'static str, String)> {
+    let file = canary.print_at.as_ref().map(|(file, _)| file.clone()).unwrap_or_default();
+    let orders = ORDER_PLANTS.map(|(code, endpoint, _)| (code, ORDERS, endpoint.to_owned()));
+    [("HEALTH-001", USERS, String::new()), ("LOG-001", USERS, file)].into_iter().chain(orders).collect()
+}
+
+/// The lines of a report of the gate that have a code and speak of a service.
+fn gate_lines<'t>(text: &'t str, code: &str, service: &str) -> Vec<&'t str> {
+    // A service whose name begins like this one's is another.
+    let names = |line: &str| {
+        line.match_indices(service).any(|(at, name)| {
+            let next = line[at + name.len()..].chars().next();
+            next.is_none_or(|letter| !letter.is_alphanumeric() && letter != '-')
+        })
+    };
+    text.lines().filter(|line| line.contains(code) && names(line)).collect()
+}
+
+/// SC-05: every plant is in the report of the gate, with its code and the service or file; the
+/// unplanted twin has none of the codes.
+#[rstest]
+#[tokio::test]
+async fn sc_05_contract_violation_detection(config: Run4Config, evidence: Evidence) -> Verdict {
+    let canary = CanaryRun::planted(&config).await?;
+    let text = canary.workspace().text("QUALITY_GATE_REPORT.md")?;
+    for (code, service, place) in gate_plants(&canary) {
+        let lines = gate_lines(&text, code, service);
+        let found = lines.iter().any(|line| line.contains(&place));
+        evidence.check(&format!("{code} of {service} {place} is in the report"), found, &lines)?;
+    }
+    let clean = CanaryRun::clean(&config).await?;
+    let text = clean.workspace().text("QUALITY_GATE_REPORT.md")?;
+    for (code, service, _) in gate_plants(&canary) {
+        evidence.check_eq(
+            &format!("clean: {code} of {service}"),
+            gate_lines(&text, code, service),
+            Vec::<&str>::new(),
+        )?;
+    }
+    Ok(())
+}
+
+/// R4-M4-008: each plant is reported where it is, the sick service is named and left out of the
+/// tests, and layer 2 lets the gate go on to layer 3.
+#[rstest]
+#[tokio::test]
+async fn r4_m4_008_planted_violations(config: Run4Config, evidence: Evidence) -> Verdict {
+    let canary = CanaryRun::planted(&config).await?;
+    let integration = canary.workspace().json("INTEGRATION_REPORT.json")?;
+    let services = integration["services"].as_array().cloned().unwrap_or_default();
+    let sick = services.iter().find(|it| it["service"] == USERS);
+    evidence.check(
+        "the service without /health is listed as not healthy",
+        sick.is_some_and(|it| it["healthy"] == false),
+        sick,
+    )?;
+    let tested =
+        integration["checks"].as_array().into_iter().flatten().filter(|check| check["service"] == USERS).count();
+    evidence.check_eq("tests of it", tested, 0)?;
+    let [total, passed] =
+        ["total", "passed"].map(|end| integration[format!("contract_tests_{end}")].as_u64().unwrap_or(0));
+    evidence.check("12 contract tests at least", total >= 12, total)?;
+    evidence.check("more than 70 % of them passed", passed * 10 > total * 7, [passed, total])?;
+
+    evidence.check("verify came to a verdict", matches!(canary.verify.code, Some(0 | 1)), &canary.verify)?;
+    let gate = canary.workspace().json("QUALITY_GATE_REPORT.json")?;
+    evidence.check_eq("layer 2", &gate["layers"]["layer2_contract"]["verdict"], &json!("partial"))?;
+    let scanned: Vec<_> = gate["layers"]["layer3_system"]["violations"].as_array().cloned().unwrap_or_default();
+    let of = |code: &str| scanned.iter().filter(|it| it["code"] == *code && it["service"] == USERS).collect::<Vec<_>>();
+    evidence.check_eq("HEALTH-001 of the service without /health", of("HEALTH-001").len(), 1)?;
+    let (file, line) = canary.print_at.clone().ok_or_else(|| Failure::broken("nothing was planted"))?;
+    let prints = of("LOG-001");
+    let is_there =
+        |it: &&Value| it["file_path"].as_str().is_some_and(|path| path.ends_with(&file)) && it["line"] == line;
+    evidence.check(
+        &format!("LOG-001 at {file}:{line}, and nowhere else"),
+        prints.len() == 1 && prints.iter().all(is_there),
+        &prints,
+    )
+}
+
+/// R4-M4-008: what is not planted is not reported, and everything else stays as it is: of two
+/// services that differ by one plant the reports differ by one line.
+#[rstest]
+#[tokio::test]
+async fn r4_m4_008_removed_contract_plant(config: Run4Config, evidence: Evidence) -> Verdict {
+    let canary = CanaryRun::planted(&config).await?;
+    let report = canary.workspace().json("INTEGRATION_REPORT.json")?;
+    let of = |service: &str| -> BTreeSet<_> {
+        let own = reported(&report).into_iter().filter(|[_, of, ..]| of == service);
+        own.map(|[code, _, endpoint, said]| [code, endpoint, said]).collect()
+    };
+    let (all, fewer) = (of(ORDERS), of(MENDED));
+    let gone: Vec<_> = all.difference(&fewer).collect();
+    evidence.check_eq("lines that are gone", gone.len(), 1)?;
+    let [code, endpoint, said] = gone[0];
+    let is_it = code == "SCHEMA-001" && endpoint == "GET /orders/{id}" && said.contains("internal_note");
+    evidence.check("it is that of the plant", is_it, gone[0])?;
+    evidence.check_eq("lines that came", fewer.difference(&all).collect::<Vec<_>>(), Vec::<&[String; 3]>::new())
+}
+
+/// R4-M4-008: the same for what is found in the sources, by another `verify` of the same
+/// integration.
+#[rstest]
+#[case::print(&[Plant::NoHealth], "LOG-001")]
+#[case::health(&[Plant::Print], "HEALTH-001")]
+#[tokio::test]
+async fn r4_m4_008_removed_source_plant(
+    #[case] left: &[Plant],
+    #[case] code: &str,
+    config: Run4Config,
+    evidence: Evidence,
+) -> Verdict {
+    let canary = CanaryRun::planted(&config).await?;
+    let mended = canary.verify_with(&config, left).await?;
+    // Lines move when one above them goes.
+    let scanned = |report: &Value| -> BTreeSet<String> {
+        let layers = report["layers"].as_object().into_iter().flatten();
+        let all = layers.flat_map(|(_, layer)| layer["violations"].as_array().cloned().unwrap_or_default());
+        all.map(|it| format!("{} {} {} {}", it["code"], it["service"], it["file_path"], it["message"])).collect()
+    };
+    let before = scanned(&canary.workspace().json("QUALITY_GATE_REPORT.json")?);
+    let after = scanned(&mended.json("QUALITY_GATE_REPORT.json")?);
+    evidence.check("the gate has something to say", !before.is_empty(), before.len())?;
+    let gone: Vec<_> = before.difference(&after).collect();
+    evidence.check(
+        "one line is gone, that of the plant",
+        gone.len() == 1 && gone[0].contains(code) && gone[0].contains(USERS),
+        &gone,
+    )?;
+    evidence.check_eq("lines that came", after.difference(&before).collect::<Vec<_>>(), Vec::<&String>::new())
 }
 
 // ---- TaskTracker for real: the sample application, alive (spec tasktracker.md)
