@@ -10,12 +10,11 @@ use std::{
 use rstest::rstest;
 use serde_json::{Value, json};
 use support::{
-    fixtures::{Orchestrator, orchestrator},
     pipeline::workspace::blank_state,
     prelude::*,
     stack::{
         compose::{Compose, ComposeError, GENERATED_POSITION, STATIC_FILES},
-        health::poll_until_healthy,
+        health::{HealthAggregate, poll_until_healthy},
         servers::{segment_exists, segments_below},
     },
     sut::Process,
@@ -65,6 +64,77 @@ async fn b1_02_build1_health(mut build1: Build1, evidence: Evidence) -> Verdict 
         let body: Value = answer.json().await.map_err(Failure::fail)?;
         evidence.check_eq(&format!("{name}: status"), &body["status"], &json!("healthy"))?;
         evidence.check_eq(&format!("{name}: service_name"), &body["service_name"], &json!(name))?;
+    }
+    Ok(())
+}
+
+/// SC-03: the three generated services and the three servers of Build 1 are healthy twice in a row;
+/// with one more that is stopped they are not, and it is named.
+#[rstest]
+#[tokio::test]
+async fn sc_03_health_checks(pipeline_run: PipelineRun, mut build1: Build1, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let twins = run.twins.iter().map(|(section, url)| (section.replace('_', "-"), format!("{url}/api/health")));
+    let services = run.address()?.services;
+    let services = services.into_iter().map(|(name, url)| (name, format!("{url}/health")));
+    let urls: BTreeMap<_, _> = services.chain(twins).collect();
+    let names: BTreeSet<_> = urls.keys().map(String::as_str).collect();
+    let generated = ["auth-service", "notification-service", "order-service"];
+    let expected = TWINS.map(|(_, name)| name).into_iter().chain(generated).collect();
+    evidence.check_eq("the services", names, expected)?;
+    let settings = pipeline_run.settings();
+    let required = settings.required_consecutive_healthy.max(2);
+    let limit = settings.health_check_timeout();
+    let aggregate = HealthAggregate::from(poll_until_healthy(&urls, limit, INTERVAL, required).await);
+    evidence.check("all are healthy, twice in a row", aggregate.all_healthy, &aggregate)?;
+    for (name, url) in &urls {
+        let answer = reqwest::get(url).await.map_err(Failure::fail)?;
+        evidence.check_eq(&format!("{name}: HTTP status"), answer.status().as_u16(), 200)?;
+        let body: Value = answer.json().await.map_err(Failure::fail)?;
+        evidence.check_eq(&format!("{name}: status"), &body["status"], &json!("healthy"))?;
+    }
+
+    let mut more = urls;
+    more.insert("mortal".into(), format!("{}/api/health", build1.twin("contract_engine_http").await?.url()));
+    let before = HealthAggregate::from(poll_until_healthy(&more, limit, INTERVAL, required).await);
+    evidence.check("all are healthy with one more", before.all_healthy, &before)?;
+    if let Some(mortal) = build1.take_twin("contract_engine_http") {
+        mortal.stop().await;
+    }
+    // As long as two rounds need: nobody becomes healthy by waiting longer.
+    let after = HealthAggregate::from(poll_until_healthy(&more, Duration::from_secs(1), INTERVAL, required).await);
+    evidence.check("a stopped service turns the aggregate false", !after.all_healthy, &after)?;
+    let ill: Vec<_> = after.results.values().filter(|result| !result.healthy).map(|result| &result.service).collect();
+    evidence.check_eq("it is the one that was stopped", ill, vec!["mortal"])
+}
+
+/// B3-02: all three services were deployed and found healthy, and the suite's own polling agrees.
+#[rstest]
+#[tokio::test]
+async fn b3_02_deploy_and_health(pipeline_run: PipelineRun, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let report = run.workspace().json("INTEGRATION_REPORT.json")?;
+    let counts = [&report["services_deployed"], &report["services_healthy"]];
+    evidence.check_eq("services deployed, and healthy", counts, [&json!(3), &json!(3)])?;
+    let state = run.workspace().state()?;
+    let deployed: BTreeSet<_> =
+        state["services_deployed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let expected = BTreeSet::from(["auth-service", "notification-service", "order-service"]);
+    evidence.check_eq("services_deployed of the state", &deployed, &expected)?;
+    let address = run.address()?;
+    let urls: BTreeMap<_, _> =
+        address.services.iter().map(|(name, url)| (name.clone(), format!("{url}/health"))).collect();
+    let polled = poll_until_healthy(&urls, pipeline_run.settings().health_check_timeout(), INTERVAL, 2).await;
+    evidence.observe("polled", &polled)?;
+    let healthy = polled.values().filter(|result| result.healthy).count();
+    evidence.check_eq("healthy by the suite's own polling", json!(healthy), &report["services_healthy"])?;
+    let servers = [
+        ("postgresql", &state["phase_artifacts"]["integrating"]["database_url"]),
+        ("redis", &json!(address.event_bus)),
+    ];
+    for (name, url) in servers {
+        let scheme = url.as_str().and_then(|url| url.split_once("://")).map(|(scheme, _)| scheme);
+        evidence.check_eq(&format!("{name}: the scheme of its address"), scheme, Some(name))?;
     }
     Ok(())
 }
