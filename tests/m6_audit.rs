@@ -1,8 +1,10 @@
-//! Milestone 6: the report can be believed (plan R4-M6-001 to R4-M6-006; spec scoring.md).
+//! Milestone 6: the report can be believed (plan R4-M6-001 to R4-M6-006; spec scoring.md), and
+//! the dark corners that belong to no single build (R4-M6-008; spec flows.md §5).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use chrono::Utc;
@@ -14,16 +16,26 @@ use support::{
         scoring::{IntegrationTerms, Rate, SystemTerms, Term, aggregate, integration_score, system_score},
         write_report,
     },
-    config::Substrate,
+    config::{Run4Config, Substrate},
     evidence::{Check, Record},
-    mcp::Toolset,
+    fix_pass::regressions::detect_regressions,
+    fixtures::{LargePrd, large_prd},
+    mcp::{Kind, Toolset, normalise, reply_schema},
+    pipeline::builder_state::{STATE_FILE, parse_builder_state},
     prelude::*,
+    stack::health::poll_until_healthy,
+    sut::Process,
+    tree,
     verdict::Status,
+    workspace,
 };
 use tempfile::TempDir;
 
 const SESSION: &str = "00000000-0000-4000-8000-000000000001";
 const RUN: &str = "00000000-0000-4000-8000-000000000002";
+
+/// How long after its start a server of the startup race is asked for the first time.
+const SOON: Duration = Duration::from_secs(2);
 
 /// A bundle made by hand: records of tests that all ended well by the runner's word.
 struct Bundle {
@@ -231,4 +243,182 @@ fn r4_m6_006_interface_matrix_colours(
     evidence.check_eq("the colour", tool.map(|tool| tool.colour), Some(promised))?;
     let other = audit.coverage.iter().find(|tool| tool.tool == "decompose");
     evidence.check_eq("a tool nobody called", other.map(|tool| tool.colour), Some(Colour::Red))
+}
+
+/// The three HTTP twins of Build 1 and the server of each.
+const TWINS: [(&str, &str); 3] = [
+    ("architect_http", "architect"),
+    ("contract_engine_http", "contract-engine"),
+    ("codebase_intelligence_http", "codebase-intelligence"),
+];
+
+/// R4-M6-008, corner 1: both faces of the three servers start at the same moment on fresh data,
+/// and each is asked within 2 s: all are healthy within 30 s and all answer, five times over.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_008_startup_race(config: Run4Config, toolset: Toolset, evidence: Evidence) -> Verdict {
+    // Programs and libraries come from the disk once, so that the race is one of the servers.
+    race(&config, &toolset, &evidence, "warming up").await?;
+    for repetition in 1..=5 {
+        race(&config, &toolset, &evidence, &format!("repetition {repetition}")).await?;
+    }
+    Ok(())
+}
+
+async fn race(config: &Run4Config, toolset: &Toolset, evidence: &Evidence, name: &str) -> Verdict {
+    let build1 = Build1::new(config, toolset.clone()).map_err(Failure::broken)?;
+    let commands = TWINS.map(|(key, _)| build1.command(key));
+    let begun = Instant::now();
+    let mut twins = Vec::new();
+    let mut addresses = BTreeMap::new();
+    for command in commands {
+        let command = command?;
+        let ready =
+            command.ready.clone().ok_or_else(|| Failure::untestable(format!("{} has no ready", command.key)))?;
+        twins.push(Process::spawn(&command, build1.logs(), false).map_err(Failure::fail)?);
+        addresses.insert(command.key, ready);
+    }
+    let asked = async |server: &str, tool: &str, arguments: Value| {
+        let session = build1.open(server).await?;
+        let waited = begun.elapsed();
+        let reply = session.call(tool, arguments).await?;
+        let answered = reply.error_text().is_none();
+        session.close().await;
+        evidence.check(&format!("{name}: {server} is asked within 2 s"), waited < SOON, waited.as_secs_f64())?;
+        evidence.check(&format!("{name}: {server} answers {tool}"), answered, reply.envelope())
+    };
+    let (architect, contracts, code, healthy) = tokio::join!(
+        asked("architect", "decompose", json!({ "prd_text": build1.variables().get("sample_prd") })),
+        asked("contract-engine", "list_contracts", json!({})),
+        asked("codebase-intelligence", "check_dead_code", json!({})),
+        poll_until_healthy(&addresses, Duration::from_secs(30), Duration::from_millis(10), 1),
+    );
+    architect.and(contracts).and(code)?;
+    evidence.append("seconds", json!({ "run": name, "until_all_answered": begun.elapsed().as_secs_f64() }))?;
+    for (key, health) in &healthy {
+        evidence.check(&format!("{name}: {key} is healthy within 30 s"), health.healthy, health)?;
+    }
+    for twin in &mut twins {
+        twin.stop().await;
+    }
+    let mut complaints = Vec::new();
+    for path in tree::files(build1.logs(), "log")? {
+        let text = std::fs::read_to_string(&path)?;
+        complaints.extend(text.lines().filter(|line| line.contains("locked")).map(str::to_owned));
+    }
+    evidence.check_eq(&format!("{name}: messages of a lock"), complaints, Vec::<String>::new())
+}
+
+/// R4-M6-008, corner 5: a PRD of 200 000 bytes is decomposed within twice the normal time, and
+/// no service, entity or owner of it is lost.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_008_large_prd(mut build1: Build1, evidence: Evidence) -> Verdict {
+    let sample = std::fs::read_to_string(workspace::fixture("sample_prd.md"))?;
+    let LargePrd { text, services, entities } = large_prd(&sample, 200_000).map_err(Failure::broken)?;
+    evidence.check("it has 200 000 bytes", text.len() >= 200_000, text.len())?;
+    build1.session("architect").await?;
+    let begun = Instant::now();
+    let reply = build1.call("decompose", json!({ "prd_text": text })).await?.value(Kind::Object)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    evidence.observe("seconds", seconds)?;
+    evidence.check("it takes at most 120 s", seconds <= 120.0, seconds)?;
+    let schema = reply_schema("decompose")?;
+    let misfits: Vec<_> = schema.iter_errors(&reply).map(|error| error.to_string()).take(3).collect();
+    evidence.check_eq("what in the reply does not fit its schema", misfits, Vec::<String>::new())?;
+    let listed = reply["service_map"]["services"].as_array().into_iter().flatten();
+    let found: BTreeSet<_> = listed.filter_map(|service| service["name"].as_str().map(str::to_owned)).collect();
+    evidence.check_eq("the services", found, services)?;
+    let listed = reply["domain_model"]["entities"].as_array().into_iter().flatten();
+    let owner =
+        |entity: &Value| Some((entity["name"].as_str()?.to_owned(), entity["owning_service"].as_str()?.to_owned()));
+    let found: BTreeMap<_, _> = listed.filter_map(owner).collect();
+    let lost: Vec<_> = entities.iter().filter(|(entity, owner)| found.get(*entity) != Some(owner)).collect();
+    evidence.check("no entity is lost or has another owner", lost.is_empty(), lost)
+}
+
+/// Files whose names and places are awkward, with the function in each.
+const AWKWARD: [(&str, &str); 3] =
+    [("plain.py", "plainly"), ("with space/größe.py", "with_umlaut"), ("deep/日本/file name.py", "far_down")];
+
+/// R4-M6-008, corner 6: whatever a path is spelled like, the index knows one file under one path.
+#[rstest]
+#[case::canonical("", "")]
+#[case::dots("./", "./deep/../")]
+#[case::up_and_down("deep/../", "with space/../deep/./../")]
+#[case::doubled("/", "deep//..//")]
+#[tokio::test]
+async fn r4_m6_008_path_format(
+    #[case] registered: &str,
+    #[case] asked: &str,
+    mut build1: Build1,
+    evidence: Evidence,
+) -> Verdict {
+    let root = build1.data().canonicalize()?.join("awkward tree");
+    for (path, function) in AWKWARD {
+        let source = format!("import plain\n\n\ndef {function}():\n    return 1\n");
+        support::atomic::write(&root.join(path), source)?;
+    }
+    // Twice: under the spelling of this case, and as it is.
+    for spelling in [registered, ""] {
+        for (path, _) in AWKWARD {
+            let file = format!("{}/{spelling}{path}", root.display());
+            let reply =
+                build1.call("register_artifact", json!({ "file_path": file, "service_name": "awkward" })).await?;
+            let reply = reply.value(Kind::Object)?;
+            evidence.check(&format!("{spelling}{path} is indexed"), reply["indexed"] == true, &reply)?;
+        }
+    }
+    let interface = build1.call("get_service_interface", json!({ "service_name": "awkward" })).await?;
+    let interface = interface.value(Kind::Object)?;
+    let symbols: Vec<_> = interface["exported_symbols"].as_array().into_iter().flatten().collect();
+    for (path, function) in AWKWARD {
+        let file = root.join(path).display().to_string();
+        let known: Vec<_> = symbols.iter().filter(|symbol| symbol["symbol_name"] == function).collect();
+        evidence.check_eq(&format!("{function} is there"), known.len(), 1)?;
+        evidence.check_eq(&format!("{function}: its one path"), &known[0]["file_path"], &json!(file))?;
+        let found = build1.call("find_definition", json!({ "symbol": function })).await?.value(Kind::Nullable);
+        let (found, _) = normalise("find_definition", Kind::Nullable, found)?;
+        evidence.check_eq(&format!("{function} is defined in"), &found["file_path"], &json!(file))?;
+        let spelled = format!("{}/{asked}{path}", root.display());
+        let found = build1.call("find_dependencies", json!({ "file_path": spelled })).await?.value(Kind::Object)?;
+        let expected = build1.call("find_dependencies", json!({ "file_path": file })).await?.value(Kind::Object)?;
+        evidence.check(&format!("{file} imports something"), expected["imports"] != json!([]), &expected)?;
+        evidence.check_eq(&format!("what {spelled} imports"), &found, &expected)?;
+    }
+    Ok(())
+}
+
+/// R4-M6-008, corner 6: separators of Windows and needless parts in snapshots and in STATE.json
+/// make no difference to what is compared.
+#[rstest]
+fn r4_m6_008_path_format_in_files(evidence: Evidence) -> Verdict {
+    let snapshot = |paths: &[&str]| {
+        BTreeMap::from([("LOG-001".to_owned(), paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>())])
+    };
+    let before = snapshot(&["src/größe 1.py", "src/a.py"]);
+    let respelled = snapshot(&[r".\src\größe 1.py", r"src\sub/..\a.py"]);
+    evidence.check_eq(
+        "what other spellings make worse",
+        detect_regressions(&before, &respelled),
+        Vec::<String>::new(),
+    )?;
+    let moved = detect_regressions(&before, &snapshot(&[r"src\b.py"]));
+    evidence.check_eq("what another file makes worse", moved, vec!["LOG-001:src/b.py"])?;
+
+    let folder = tempfile::tempdir()?;
+    let state = |artifact: &str| {
+        json!({
+            "run_id": "1", "total_cost": 0.5, "health": "passed", "completed_phases": ["build"],
+            "summary": { "success": true, "test_passed": 9, "test_total": 9, "convergence_ratio": 1.0 },
+            "artifacts": [artifact],
+        })
+    };
+    let mut read = Vec::new();
+    for artifact in ["src/main.py", r"src\größe 1.py", r"C:\build\src/./main.py"] {
+        support::atomic::write_json(&folder.path().join(STATE_FILE), &state(artifact))?;
+        read.push(parse_builder_state(folder.path()));
+    }
+    evidence.check("each STATE.json is read", read[0].error.is_none(), &read[0].error)?;
+    evidence.check("all are read alike", read.iter().all(|state| *state == read[0]), &read)
 }

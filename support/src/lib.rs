@@ -42,8 +42,8 @@ pub mod prelude {
     pub use crate::{
         evidence::Evidence,
         fixtures::{
-            Build1, Builder, ClientProbe, Orchestrator, build1, builder, client_methods, client_probe, config,
-            evidence, orchestrator, toolset,
+            Build1, Builder, ClientProbe, Orchestrator, PipelineRun, build1, builder, client_methods, client_probe,
+            config, evidence, orchestrator, pipeline_run, toolset,
         },
         mcp::ClientMethods,
         verdict::{Failure, Verdict},

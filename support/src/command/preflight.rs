@@ -1,11 +1,12 @@
 //! What this machine must have, checked before anything runs (spec README §9).
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
 use super::{Outcome, Problem, exit};
 use crate::{
     audit::SystemInfo,
     config::Run4Config,
+    stack::servers::survey,
     sut::{Port, Profile},
     toolbox, workspace,
 };
@@ -153,7 +154,34 @@ pub(super) fn doctor(config: &Run4Config) -> Outcome {
             );
         }
     }
+    for (name, finding) in stack() {
+        println!("{}", line(name, &finding));
+    }
     Ok(0)
+}
+
+/// The servers and tools of the pipeline, each asked for its version: one that is there may still
+/// be for another machine.
+fn stack() -> Vec<Check> {
+    const REMEDY: &str = "`cargo run4 doctor` makes the toolbox, which has it; rows that need it are UNTESTABLE";
+    let check = |(name, found): (&'static str, Result<PathBuf, String>)| match found {
+        Err(reason) => (name, Finding::Missing(reason, REMEDY)),
+        Ok(program) => {
+            let program = program.display().to_string();
+            let asked: &[&str] = match name {
+                "traefik" => &["version"],
+                "pact" => &["verifier", "--version"],
+                _ => &["--version"],
+            };
+            let argv: Vec<_> = [program.as_str()].into_iter().chain(asked.iter().copied()).collect();
+            let finding = match tool(&argv, None, REMEDY, Finding::Missing) {
+                Finding::Good(version) => Finding::Good(format!("{version} ({program})")),
+                other => other,
+            };
+            (name, finding)
+        }
+    };
+    survey().into_iter().map(check).collect()
 }
 
 /// As [`doctor`], before the main job: says only what is not as it must be.

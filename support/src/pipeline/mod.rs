@@ -7,6 +7,8 @@ pub mod builder_state;
 pub mod decomposition;
 pub mod orchestrator;
 pub mod orchestrator_config;
+pub mod phases;
 pub mod scripted_builder;
 pub mod spec_hash;
+pub mod watch;
 pub mod workspace;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::workspace::PipelineWorkspace;
@@ -21,7 +21,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What one command of an orchestrator came to.
 #[must_use = "look at the exit code"]
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The command with its arguments, without the program.
     pub command: Vec<String>,
@@ -79,6 +79,11 @@ impl Running {
     /// The process id; none once it has ended.
     pub fn id(&self) -> Option<u32> {
         self.process.id()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.exited().is_some()
     }
 
     /// Waits for its end.

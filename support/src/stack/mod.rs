@@ -1,5 +1,8 @@
 //! The services of a run.
 
+pub mod bus;
+pub mod compose;
 pub mod health;
 pub mod servers;
 pub mod service;
+pub mod tokens;

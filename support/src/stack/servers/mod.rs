@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use postgres::query;
-pub use redis::command;
-pub use tools::tools_path;
+pub use redis::{ask, command};
+pub use tools::{survey, tools_path};
 
 use account::Account;
 
@@ -178,26 +178,32 @@ fn logs() -> PathBuf {
     workspace::bundle().join("logs/servers")
 }
 
-/// Removes a session's scratch folder, and the System V shared memory that a killed PostgreSQL
-/// left; no process of the session may be left.
+/// Removes a session's scratch folder, and the System V shared memory that any killed PostgreSQL
+/// in it left; no process of the session may be left.
 ///
 /// # Errors
 /// When something cannot be removed.
 pub(crate) fn remove_data(scratch: &Path) -> io::Result<()> {
-    if let Some(segment) = postgres::shared_memory(scratch)
-        && segment_exists(segment)
-    {
-        let output = Command::new("ipcrm").args(["-m", &segment.to_string()]).output()?;
-        // It may have ended by itself meanwhile.
-        if !output.status.success() && segment_exists(segment) {
-            let text = String::from_utf8_lossy(&output.stderr);
-            return Err(io::Error::other(format!("shared memory segment {segment} stays: {}", text.trim())));
-        }
+    for segment in postgres::all_shared_memory(scratch) {
+        free(segment)?;
     }
     match std::fs::remove_dir_all(scratch) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+fn free(segment: i64) -> io::Result<()> {
+    if !segment_exists(segment) {
+        return Ok(());
+    }
+    let output = Command::new("ipcrm").args(["-m", &segment.to_string()]).output()?;
+    // It may have ended by itself meanwhile.
+    if output.status.success() || !segment_exists(segment) {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("shared memory segment {segment} stays: {}", text.trim())))
 }
 
 /// Whether this machine has the System V shared memory segment `id`.
@@ -206,7 +212,32 @@ pub fn segment_exists(id: i64) -> bool {
     list.lines().skip(1).any(|line| line.split_whitespace().nth(1) == Some(&id.to_string()))
 }
 
+/// The System V shared memory segments of every PostgreSQL whose data lies below `folder`, as long
+/// as their lock files are there.
+pub fn segments_below(folder: &Path) -> Vec<i64> {
+    postgres::all_shared_memory(folder)
+}
+
 /// The System V shared memory segment of the session's PostgreSQL while it runs.
 pub fn segment_of(session: &str) -> Option<i64> {
     postgres::shared_memory(&scratch(session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_segment_of_a_killed_server_is_freed_with_its_data() {
+        let made = Command::new("ipcmk").args(["-M", "64"]).output().expect("util-linux is there");
+        let text = String::from_utf8_lossy(&made.stdout).into_owned();
+        let segment: i64 = text.trim().rsplit(' ').next().and_then(|id| id.parse().ok()).expect("an id");
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = format!("1\n/d\n1\n1\n\n127.0.0.1\n 17 {segment}\nready\n");
+        crate::atomic::write(&folder.path().join("pipelines/one/data/postmaster.pid"), lock).expect("written");
+        assert!(segment_exists(segment));
+        remove_data(folder.path()).expect("removed");
+        assert!(!segment_exists(segment) && !folder.path().exists());
+        remove_data(folder.path()).expect("nothing to do");
+    }
 }

@@ -85,10 +85,26 @@ fn data(home: &Path) -> PathBuf {
     home.join("data")
 }
 
-/// The System V shared memory segment of the PostgreSQL in a session's scratch folder, as
-/// long as its lock file is there.
+/// The System V shared memory segment of the PostgreSQL of a session, as long as its lock file
+/// is there.
 pub(super) fn shared_memory(scratch: &Path) -> Option<i64> {
-    let lock = std::fs::read_to_string(data(&scratch.join(NAME)).join("postmaster.pid")).ok()?;
+    segment_of(&data(&scratch.join(NAME)))
+}
+
+/// The segments of every PostgreSQL whose data lies anywhere below `folder`: a system under test
+/// may start servers of its own there.
+pub(super) fn all_shared_memory(folder: &Path) -> Vec<i64> {
+    let mut segments: Vec<_> = segment_of(folder).into_iter().collect();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            segments.extend(all_shared_memory(&entry.path()));
+        }
+    }
+    segments
+}
+
+fn segment_of(data: &Path) -> Option<i64> {
+    let lock = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
     // The seventh line has the key and the id.
     lock.lines().nth(6)?.split_whitespace().nth(1)?.parse().ok()
 }
@@ -181,5 +197,10 @@ mod tests {
         let lock = "812\n/tmp/d/data\n1795532000\n18007\n\n127.0.0.1\n  22413   98306\nready   \n";
         crate::atomic::write(&folder.path().join("postgresql/data/postmaster.pid"), lock).expect("written");
         assert_eq!(shared_memory(folder.path()), Some(98306));
+        let other = lock.replace("98306", "98309");
+        crate::atomic::write(&folder.path().join("pipelines/a/data/pg/postmaster.pid"), other).expect("written");
+        let mut all = all_shared_memory(folder.path());
+        all.sort_unstable();
+        assert_eq!(all, [98306, 98309]);
     }
 }

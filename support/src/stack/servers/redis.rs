@@ -42,7 +42,11 @@ pub async fn command(event_bus: &Server, words: &[&str]) -> io::Result<Value> {
     ask(event_bus.port, words).await
 }
 
-async fn ask(port: u16, words: &[&str]) -> io::Result<Value> {
+/// As [`command`], for any broker on this machine, by its port.
+///
+/// # Errors
+/// As [`command`].
+pub async fn ask(port: u16, words: &[&str]) -> io::Result<Value> {
     let mut stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?);
     let mut request = format!("*{}\r\n", words.len());
     for word in words {

@@ -32,6 +32,22 @@ pub async fn tools_path() -> Result<String, Failure> {
     .await
 }
 
+/// The programs of the stack by what they are for: where each comes from, or why there is none.
+pub fn survey() -> [(&'static str, Result<PathBuf, String>); 5] {
+    let of_toolbox = |name: &str| {
+        let program = toolbox::made().map(|toolbox| toolbox.join("bin").join(name)).filter(|path| path.is_file());
+        program.ok_or_else(|| format!("the toolbox has no {name}"))
+    };
+    let traefik = on_path("traefik").map(|folder| folder.join("traefik")).map_or_else(|| of_toolbox("traefik"), Ok);
+    [
+        ("postgresql", Source::postgres().map(|source| source.program("postgres"))),
+        ("redis", Source::redis().map(|source| source.program("redis-server"))),
+        ("traefik", traefik),
+        ("st", of_toolbox("st")),
+        ("pact", of_toolbox("pact")),
+    ]
+}
+
 fn make(place: &Path) -> Result<PathBuf, Failure> {
     let untestable = |name: &str, reason: String| Failure::untestable(format!("{name}: {reason}"));
     let account = Account::for_servers().map_err(|reason| untestable("postgresql", reason))?;
