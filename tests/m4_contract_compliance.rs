@@ -339,6 +339,7 @@ async fn r4_m4_008_removed_source_plant(
         &gone,
     )?;
     evidence.check_eq("lines that came", after.difference(&before).collect::<Vec<_>>(), Vec::<&String>::new())
+}
 
 // ---- The quality gate, by its own report and by the suite's own count (orchestrator.md §6, §7)
 
