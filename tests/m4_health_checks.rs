@@ -127,7 +127,7 @@ async fn b3_02_deploy_and_health(pipeline_run: PipelineRun, evidence: Evidence) 
     let polled = poll_until_healthy(&urls, pipeline_run.settings().health_check_timeout(), INTERVAL, 2).await;
     evidence.observe("polled", &polled)?;
     let healthy = polled.values().filter(|result| result.healthy).count();
-    evidence.check_eq("healthy by the suite's own polling", json!(healthy), &report["services_healthy"])?;
+    evidence.check_eq("healthy by the suite's own polling", &json!(healthy), &report["services_healthy"])?;
     let servers = [
         ("postgresql", &state["phase_artifacts"]["integrating"]["database_url"]),
         ("redis", &json!(address.event_bus)),
