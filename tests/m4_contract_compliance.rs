@@ -12,7 +12,7 @@ use support::{
     config::Run4Config,
     contracts::{check_orders, check_users},
     fixtures::{
-        Application, CanaryRun, EVENT_LIMIT, MENDED, ORDERS, Person, Plant, ScanSample, ScanSamples,
+        Application, CanaryRun, EVENT_LIMIT, MENDED, ORDERS, Person, Plant, SampleTwin, ScanSample, ScanSamples,
         Tracker::{self, Auth, Notification, Order},
         USERS, an_order, new_credentials, reported,
     },
