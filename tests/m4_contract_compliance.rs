@@ -12,16 +12,18 @@ use support::{
     config::Run4Config,
     contracts::{check_orders, check_users},
     fixtures::{
-        Application, CanaryRun, EVENT_LIMIT, MENDED, ORDERS, Person, Plant,
+        Application, CanaryRun, EVENT_LIMIT, MENDED, ORDERS, Person, Plant, SampleTwin, ScanSample, ScanSamples,
         Tracker::{self, Auth, Notification, Order},
         USERS, an_order, new_credentials, reported,
     },
     mcp::Kind,
+    pipeline::gate::{GateInput, GateReport, LAYERS, prints},
     prelude::*,
     stack::{
         bus::Entry,
         tokens::{Signature, token, verified_claims},
     },
+    tree,
 };
 use uuid::Uuid;
 
@@ -337,6 +339,252 @@ async fn r4_m4_008_removed_source_plant(
         &gone,
     )?;
     evidence.check_eq("lines that came", after.difference(&before).collect::<Vec<_>>(), Vec::<&String>::new())
+}
+
+// ---- The quality gate, by its own report and by the suite's own count (orchestrator.md §6, §7)
+
+/// A service without a fault, as far as static scans see.
+const FAULTLESS: &str = "@app.get(\"/health\")\nasync def health():\n    return {\"status\": \"healthy\"}\n";
+
+/// Writes the workspace of `input` and has the gate look at it once.
+async fn verified(
+    orchestrator: &Orchestrator,
+    input: &GateInput,
+    evidence: &Evidence,
+) -> Result<(Option<i32>, GateReport), Failure> {
+    input.write(orchestrator.workspace())?;
+    let outcome = orchestrator.run(&["verify"]).await?;
+    evidence.append("verify", &outcome)?;
+    let report = GateReport::read(orchestrator.workspace())?;
+    evidence.append("report", report.value())?;
+    Ok((outcome.code, report))
+}
+
+/// B3-04: in the pipeline run the layers ran in their order, each after the one before it had
+/// ended, and each has a verdict of its own.
+#[rstest]
+#[tokio::test]
+async fn b3_04_gate_layer_order(pipeline_run: PipelineRun, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let report = GateReport::read(&run.workspace())?;
+    evidence.observe("report", report.value())?;
+    evidence.check_eq("the recorded order", report.order(), LAYERS.to_vec())?;
+    let ran = report.verdicts().iter().all(|verdict| ["passed", "partial"].contains(verdict));
+    evidence.check("every layer ran", ran, report.verdicts())?;
+    let checks = LAYERS.map(|layer| report.layer(layer)["total_checks"].as_u64().unwrap_or(0));
+    evidence.check("layers 1 to 3 have checks", checks[..3].iter().all(|count| *count > 0), checks)?;
+    let times: Vec<&str> = LAYERS
+        .iter()
+        .flat_map(|layer| ["started_at", "finished_at"].map(|key| report.layer(layer)[key].as_str()))
+        .flatten()
+        .collect();
+    evidence.check("no layer began before the one before it ended", times.is_sorted(), times)
+}
+
+/// B3-04, its twin: after a layer that failed, the later ones are skipped, and `verify` says 1.
+#[rstest]
+#[case::layer1(json!({ "success": false, "error": "no tests" }), (10, 10), FAULTLESS, 0)]
+#[case::layer2(json!({}), (7, 10), FAULTLESS, 1)]
+#[case::layer3(json!({}), (10, 10), "options = {\"verify_signature\": False}\n", 2)]
+#[tokio::test]
+async fn b3_04_after_a_failed_layer_none_runs(
+    #[case] changes: Value,
+    #[case] (passed, total): (usize, usize),
+    #[case] source: &str,
+    #[case] failed: usize,
+    orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    let workspace = orchestrator.workspace();
+    workspace.put("builds/shop/src/main.py", source)?;
+    let input = GateInput::new().service("shop", &changes).contract_tests(passed, total);
+    let (code, report) = verified(&orchestrator, &input, &evidence).await?;
+    let expected = [0, 1, 2, 3].map(|layer: usize| match layer.cmp(&failed) {
+        std::cmp::Ordering::Less => "passed",
+        std::cmp::Ordering::Equal => "failed",
+        std::cmp::Ordering::Greater => "skipped",
+    });
+    evidence.check_eq("the verdicts of the layers", report.verdicts(), expected)?;
+    evidence.check_eq("the overall verdict", report.overall(), "failed")?;
+    evidence.check_eq("the exit code", code, Some(1))?;
+    evidence.check_eq("the state stays", workspace.current_state().as_deref(), Some("quality_gate"))?;
+    for layer in &LAYERS[failed + 1..] {
+        let found = report.violations_of(layer);
+        evidence.check(&format!("{layer} has found nothing"), found.is_empty(), &found)?;
+    }
+    Ok(())
+}
+
+/// layer 1 judges each build by its success, the share of its tests that passed, and its
+/// convergence, each from 0.9 on; without a test it fails.
+#[rstest]
+#[case::well(json!({}), "passed")]
+#[case::no_success(json!({ "success": false, "error": "it broke" }), "failed")]
+#[case::exactly_90_percent_of_tests(json!({ "test_passed": 90, "test_total": 100 }), "passed")]
+#[case::fewer_tests(json!({ "test_passed": 89, "test_total": 100 }), "failed")]
+#[case::convergence_exactly_90_percent(json!({ "convergence_ratio": 0.9 }), "passed")]
+#[case::less_convergence(json!({ "convergence_ratio": 0.89 }), "failed")]
+#[case::no_tests(json!({ "test_passed": 0, "test_total": 0 }), "failed")]
+#[tokio::test]
+async fn x_09_quality_gate_l1_builder_result(
+    #[case] changes: Value,
+    #[case] verdict: &str,
+    orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    orchestrator.workspace().put("builds/shop/src/main.py", FAULTLESS)?;
+    let input = GateInput::new().service("shop", &changes).contract_tests(10, 10);
+    let (code, report) = verified(&orchestrator, &input, &evidence).await?;
+    evidence.check_eq("the verdict of layer 1", report.verdicts()[0], verdict)?;
+    evidence.check_eq("the overall verdict", report.overall(), verdict)?;
+    evidence.check_eq("the exit code", code, Some(i32::from(verdict == "failed")))
+}
+
+/// when some builds pass, layer 1 is partial, and what is wrong in the others' trees is
+/// no matter of the later layers.
+#[rstest]
+#[tokio::test]
+async fn x_09_failing_services_leave_the_later_layers(orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let workspace = orchestrator.workspace();
+    workspace.put("builds/shop/src/main.py", FAULTLESS)?;
+    workspace.put("builds/late/src/main.py", "options = {\"verify_signature\": False}\n")?;
+    let late = json!({ "success": false, "error": "no tests" });
+    let input = GateInput::new().service("shop", &json!({})).service("late", &late).contract_tests(10, 10);
+    let (code, report) = verified(&orchestrator, &input, &evidence).await?;
+    evidence.check_eq("the verdict of layer 1", report.verdicts()[0], "partial")?;
+    let later: Vec<_> = LAYERS[1..].iter().flat_map(|layer| report.violations_of(layer)).collect();
+    let of_late: Vec<_> = later.iter().filter(|violation| violation.service == "late").collect();
+    evidence.check("the later layers do not look at it", of_late.is_empty(), &later)?;
+    evidence.check_eq("the overall verdict", report.overall(), "partial")?;
+    evidence.check_eq("the exit code", code, Some(0))
+}
+
+/// without a builder layer 1 is skipped; that is no pass, and the gate lets nothing through.
+#[rstest]
+#[tokio::test]
+async fn x_09_no_builder_is_skipped(orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let (_, report) = verified(&orchestrator, &GateInput::new(), &evidence).await?;
+    evidence.check_eq("the verdict of layer 1", report.verdicts()[0], "skipped")?;
+    evidence.check_eq("the overall verdict", report.overall(), "skipped")?;
+    let state = orchestrator.workspace().current_state();
+    evidence.check("the pipeline is not complete", state.as_deref() != Some("complete"), state)
+}
+
+/// Copies what the builder made of the sample PRD into the workspace; the input of its gate.
+async fn generated(orchestrator: &Orchestrator) -> Result<GateInput, Failure> {
+    let built = orchestrator.builder().built_samples().await?;
+    let mut input = GateInput::new().contract_tests(10, 10);
+    for result in &built.results {
+        tree::copy(&result.output_dir, &orchestrator.workspace().build(&result.service_id))?;
+        input = input.service(&result.service_id, &json!({}));
+    }
+    Ok(input)
+}
+
+/// Gives the health route of a tree another path; the suite's way to take it away from any service.
+fn hide_health(tree: &std::path::Path) -> Result<usize, Failure> {
+    let mut hidden = 0;
+    for path in tree::files(&tree.join("src"), "py")? {
+        let text = std::fs::read_to_string(&path)?;
+        let changed = text.replace("\"/health\"", "\"/alive\"").replace("'/health'", "'/alive'");
+        hidden += usize::from(changed != text);
+        std::fs::write(&path, changed)?;
+    }
+    Ok(hidden)
+}
+
+/// The places of LOG-001 in the report, for one service.
+fn reported_prints(report: &GateReport, service: &str) -> BTreeSet<(String, u64)> {
+    let found = report.violations_of(LAYERS[2]).into_iter();
+    found.filter(|it| it.code == "LOG-001" && it.service == service).map(|it| (it.place, it.line)).collect()
+}
+
+const PLANTED: &str = "auth-service";
+
+/// in the trees that the builder generated, layer 3 reports the planted missing health
+/// route and the planted `print`, with service, file and line; both stand in the report for people.
+#[rstest]
+#[tokio::test]
+async fn x_10_quality_gate_l3_generated_code(orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let input = generated(&orchestrator).await?;
+    let tree = orchestrator.workspace().build(PLANTED);
+    evidence.check("the health route was taken away", hide_health(&tree)? > 0, &tree)?;
+    let planted = tree.join("src/planted.py");
+    std::fs::write(&planted, "\"\"\"Planted.\"\"\"\n\n\ndef show(order):\n    print(order)\n")?;
+    let (_, report) = verified(&orchestrator, &input, &evidence).await?;
+    let found = report.violations_of(LAYERS[2]);
+    let unhealthy: Vec<_> = found.iter().filter(|it| it.code == "HEALTH-001").map(|it| it.service.as_str()).collect();
+    evidence.check_eq("HEALTH-001 names", unhealthy, vec![PLANTED])?;
+    let own = prints(&tree)?;
+    evidence.check("the plant is in the suite's own count", own.contains(&("src/planted.py".to_owned(), 5)), &own)?;
+    evidence.check_eq("LOG-001 stands where the suite counts a print", reported_prints(&report, PLANTED), own)?;
+    let advisory = report.section("Advisory Findings");
+    for words in [["HEALTH-001", PLANTED], ["LOG-001", "src/planted.py"]] {
+        let is_told = advisory.iter().any(|line| words.iter().all(|word| line.contains(word)));
+        evidence.check(&format!("{words:?} stands in the Advisory Findings"), is_told, &advisory)?;
+    }
+    Ok(())
+}
+
+/// X-10, its twin: unplanted trees have neither; `# nosec` on the line takes LOG-001 away; and
+/// what lies in vendored folders is nobody's violation.
+#[rstest]
+#[case::unplanted(&[])]
+#[case::nosec(&[("src/planted.py", "def show(order):\n    print(order)  # nosec\n")])]
+#[case::vendored(&[
+    (".venv/lib/planted.py", "print(1)\n"), ("venv/planted.py", "print(1)\n"), ("node_modules/x/planted.py", "print(1)\n"),
+    ("src/__pycache__/planted.py", "print(1)\n"), ("build/planted.py", "print(1)\n"), ("dist/planted.py", "print(1)\n"),
+    (".tox/planted.py", "print(1)\n"), ("shop.egg-info/planted.py", "print(1)\n"), (".git/planted.py", "print(1)\n"),
+])]
+#[tokio::test]
+async fn x_10_what_is_meant_or_vendored_is_no_violation(
+    #[case] planted: &[(&str, &str)],
+    orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    let input = generated(&orchestrator).await?;
+    let tree = orchestrator.workspace().build(PLANTED);
+    for (path, text) in planted {
+        orchestrator.workspace().put(tree.join(path), text)?;
+    }
+    let (_, report) = verified(&orchestrator, &input, &evidence).await?;
+    evidence.check(
+        "layer 3 has looked",
+        report.layer(LAYERS[2])["total_checks"].as_u64() > Some(0),
+        report.verdicts(),
+    )?;
+    let hits: Vec<_> =
+        report.violations().into_iter().filter(|it| ["LOG-001", "HEALTH-001"].contains(&it.code.as_str())).collect();
+    evidence.check("neither code is reported", hits.is_empty(), &hits)
+}
+
+/// R4-M4-007: each of the 40 codes finds what is planted for it, with service, file and line, and
+/// has no word about the twin that looks alike (`fixtures/gate/codes.yaml`).
+#[rstest]
+#[case::layer3_planted(2, SampleTwin::Planted)]
+#[case::layer3_clean(2, SampleTwin::Clean)]
+#[case::layer4_planted(3, SampleTwin::Planted)]
+#[case::layer4_clean(3, SampleTwin::Clean)]
+#[tokio::test]
+async fn r4_m4_007_scan_codes(
+    #[case] layer: usize,
+    #[case] twin: SampleTwin,
+    orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    let samples = ScanSamples::read()?;
+    evidence.check_eq("codes that have a sample", samples.codes().len(), 40)?;
+    let chosen = |sample: &ScanSample| sample.code.starts_with("ADV-") == (layer == 3);
+    let prepared = samples.prepare(orchestrator.workspace(), twin, chosen)?;
+    let (_, report) = verified(&orchestrator, &prepared.input, &evidence).await?;
+    let has_looked = report.layer(LAYERS[layer])["total_checks"].as_u64() > Some(0);
+    evidence.check("the layer has looked", has_looked, report.verdicts())?;
+    let found: BTreeSet<_> =
+        report.violations_of(LAYERS[layer]).into_iter().map(|it| (it.service, it.code, it.place, it.line)).collect();
+    let missing: Vec<_> = prepared.expected.difference(&found).collect();
+    evidence.check("every plant is found at its place", missing.is_empty(), missing)?;
+    let excess: Vec<_> = found.difference(&prepared.expected).filter(|it| !prepared.allows(it)).collect();
+    evidence.check("nothing else is found", excess.is_empty(), excess)
 }
 
 // ---- TaskTracker for real: the sample application, alive (spec tasktracker.md)
