@@ -4,15 +4,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rstest::rstest;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{
     fixtures::{Application, ApplicationAddress, EVENT_LIMIT, ScriptedBuilder, ScriptedServer},
     mcp::{Fact, Kind, normalise},
-    pipeline::{builder_state::parse_builder_state, decomposition::decomposition},
+    pipeline::{
+        builder_state::parse_builder_state,
+        decomposition::decomposition,
+        orchestrator::Running,
+        scripted_builder::{Event, read_log},
+        workspace::{PipelineWorkspace, blank_state},
+    },
     prelude::*,
     session::is_running,
 };
@@ -418,4 +425,527 @@ async fn r4_m6_007_e3_builder_crashes(
     let reason = state["interrupt_reason"].as_str().unwrap_or_default();
     let named = crashed.iter().all(|service| reason.contains(service));
     evidence.check("a failed pipeline names the crashed", named || end != "failed", reason)
+}
+
+// ---- the orchestrator itself: commands, state, signals, money, and the way back after a crash
+
+/// Long enough for anything but a hang.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The services of a small architecture, in the order in which they are built.
+const SERVICES: [&str; 3] = ["one", "two", "three"];
+
+/// Every state, and the commands that start from it.
+const STARTS: [(&str, &[&str]); 11] = [
+    ("init", &["plan", "run"]),
+    ("architect_running", &[]),
+    ("architect_review", &[]),
+    ("contracts_registering", &["build"]),
+    ("builders_running", &[]),
+    ("builders_complete", &["integrate"]),
+    ("integrating", &[]),
+    ("quality_gate", &["verify"]),
+    ("fix_pass", &[]),
+    ("complete", &[]),
+    ("failed", &[]),
+];
+
+/// The STATE.json of a success that has cost `cost` so far.
+fn good_state(cost: f64) -> Value {
+    json!({
+        "run_id": "1", "summary": { "success": true, "test_passed": 9, "test_total": 10, "convergence_ratio": 0.9 },
+        "total_cost": cost, "health": "passed", "completed_phases": ["build"],
+    })
+}
+
+/// A builder that waits for a file `go` in its folder, and has left one process that ignores
+/// SIGTERM and has left its group. The service `one` is built at once, for 0.25 USD.
+fn waiting_builder() -> std::io::Result<ScriptedBuilder> {
+    let (one, others) = (good_state(0.25), good_state(0.5));
+    ScriptedBuilder::new(&format!(
+        "log = '../../builders.log'
+        steps = [{{ stray = 'stray' }}, {{ wait_for = 'go' }}, {{ state = '''{others}''' }}]
+        [services.one]
+        steps = [{{ state = '''{one}''' }}]"
+    ))
+}
+
+/// How often the builder of each service was started.
+fn starts(workspace: &PipelineWorkspace) -> Result<Vec<usize>, Failure> {
+    let log = read_log(&workspace.root().join("builders.log")).map_err(Failure::broken)?;
+    let started = |service: &&str| {
+        log.iter().filter(|entry| entry.event == Event::Start && entry.cwd == workspace.build(service)).count()
+    };
+    Ok(SERVICES.iter().map(started).collect())
+}
+
+/// Runs `run` until the service `one` is built and the builders of the others are at work.
+async fn in_the_builders(orchestrator: &Orchestrator) -> Result<Running, Failure> {
+    let prd = orchestrator.sample_prd();
+    let mut running = orchestrator.start(&["run", "--prd", &prd]).await?;
+    let workspace = orchestrator.workspace();
+    let is_there = |state: &Value| state["builder_costs"]["one"] == 0.25;
+    running
+        .until("two builders at work", LIMIT, || {
+            workspace.state().is_ok_and(|state| is_there(&state))
+                && ["two", "three"].iter().all(|service| workspace.build(service).join("stray").exists())
+        })
+        .await?;
+    Ok(running)
+}
+
+/// Lets the waiting builders go on.
+fn go(workspace: &PipelineWorkspace) -> std::io::Result<()> {
+    ["two", "three"].iter().try_for_each(|service| workspace.put(format!("builds/{service}/go"), ""))
+}
+
+/// What earlier phases left: the text of each file and when it was written.
+fn artefacts(workspace: &PipelineWorkspace) -> Result<BTreeMap<String, (String, SystemTime)>, Failure> {
+    let names = ["service_map.json", "domain_model.json", "contract_registry.json"];
+    let read =
+        |name: &str| Ok((name.to_owned(), (workspace.text(name)?, workspace.file(name).metadata()?.modified()?)));
+    names.into_iter().map(read).collect()
+}
+
+/// B3-05: every command exists, and ends in a fresh workspace with the exit code of its
+/// documentation; what it cannot do leaves no pipeline behind.
+#[rstest]
+#[case::version("--version", 0)]
+#[case::no_such_command("frobnicate", 2)]
+#[case::init("init --prd PRD", 0)]
+#[case::init_without_prd("init", 2)]
+#[case::init_with_a_missing_prd("init --prd /nowhere/prd.md", 2)]
+#[case::plan("plan", 2)]
+#[case::build("build", 2)]
+#[case::integrate("integrate", 2)]
+#[case::verify("verify", 2)]
+#[case::run_without_prd("run", 2)]
+#[case::run_on_what_is_not_there("run --prd PRD --deploy nowhere", 2)]
+#[case::run_with_a_budget_that_is_none("run --prd PRD --budget much", 2)]
+#[case::status("status", 2)]
+#[case::resume("resume", 2)]
+#[tokio::test]
+async fn b3_05_cli_commands(
+    #[case] command: &str,
+    #[case] code: i32,
+    mut orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    orchestrator.set("builder.command", json!(["true"]));
+    let prd = orchestrator.sample_prd();
+    let words: Vec<_> = command.split(' ').map(|word| if word == "PRD" { prd.as_str() } else { word }).collect();
+    let outcome = orchestrator.run(&words).await?;
+    evidence.observe("outcome", &outcome)?;
+    evidence.check_eq("the exit code", outcome.code, Some(code))?;
+    let said = if code == 0 { &outcome.stdout } else { &outcome.stderr };
+    evidence.check("it says something", !said.trim().is_empty(), said)?;
+    let begun = if command.starts_with("init --prd PRD") { Some("init") } else { None };
+    evidence.check_eq("the pipeline", orchestrator.workspace().current_state().as_deref(), begun)
+}
+
+/// B3-05: a command in a state it does not start from ends with 2, names both, and changes nothing.
+#[rstest]
+#[tokio::test]
+async fn b3_05_other_states_are_refused(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    orchestrator.set("builder.command", json!(["true"]));
+    let prd = orchestrator.sample_prd();
+    let file = orchestrator.workspace().state_file();
+    for (state, starting) in STARTS {
+        orchestrator.workspace().write_state(&blank_state(state, &[]))?;
+        let before = std::fs::read(&file)?;
+        let commands: [&[&str]; 6] =
+            [&["init", "--prd", &prd], &["plan"], &["build"], &["integrate"], &["verify"], &["run", "--prd", &prd]];
+        for command in commands.into_iter().filter(|command| !starting.contains(&command[0])) {
+            let outcome = orchestrator.run(command).await?;
+            let name = format!("{} in {state}", command[0]);
+            evidence.check_eq(&format!("{name}: the exit code"), outcome.code, Some(2))?;
+            evidence.check(&format!("{name}: the state is named"), outcome.stderr.contains(state), &outcome.stderr)?;
+            evidence.check_eq(&format!("{name}: the file"), std::fs::read(&file)?, before.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// B3-05: `status` tells any state and changes nothing; `resume` of a pipeline that has ended
+/// only says how.
+#[rstest]
+#[case::complete("complete", 0)]
+#[case::failed("failed", 1)]
+#[tokio::test]
+async fn b3_05_ended_pipelines_stay_ended(
+    #[case] end: &str,
+    #[case] code: i32,
+    mut orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    orchestrator.set("builder.command", json!(["true"]));
+    let mut state = blank_state(end, &["architect_running"]);
+    state["interrupt_reason"] = json!("the architect fell asleep");
+    orchestrator.workspace().write_state(&state)?;
+    let file = orchestrator.workspace().state_file();
+    let before = std::fs::read(&file)?;
+    let status = orchestrator.run(&["status"]).await?;
+    evidence.check_eq("status: the exit code", status.code, Some(0))?;
+    evidence.check("status: it names the state", status.stdout.contains(end), &status.stdout)?;
+    let resumed = orchestrator.run(&["resume"]).await?;
+    evidence.check_eq("resume: the exit code", resumed.code, Some(code))?;
+    let says_why = resumed.stderr.contains("the architect fell asleep");
+    evidence.check_eq("resume: it says why a pipeline failed", says_why, end == "failed")?;
+    evidence.check_eq("the file", std::fs::read(&file)?, before)
+}
+
+/// B3-05: a configuration error ends with 2 and names key, line and the nearest known key; no
+/// pipeline is begun.
+#[rstest]
+#[case::unknown_key("architect:\n  auto_aprove: true\n", &["auto_aprove", "line 2", "auto_approve"])]
+#[case::bad_value("depth: standard\nintegration:\n  timeout: soon\n", &["integration.timeout", "line 3"])]
+#[tokio::test]
+async fn b3_05_configuration_errors_are_named(
+    #[case] text: &str,
+    #[case] parts: &[&str],
+    orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    std::fs::create_dir_all(orchestrator.workspace().file(""))?;
+    std::fs::write(orchestrator.workspace().config_file(), text)?;
+    let prd = orchestrator.sample_prd();
+    let outcome = orchestrator.run_as_it_is(&["run", "--prd", &prd]).await?;
+    evidence.check_eq("the exit code", outcome.code, Some(2))?;
+    for part in parts {
+        evidence.check(&format!("it names {part}"), outcome.stderr.contains(part), &outcome.stderr)?;
+    }
+    evidence.check_eq("the pipeline", orchestrator.workspace().current_state(), None)
+}
+
+/// A PIPELINE_STATE.json with every field set, nested values and fields of a later version included.
+fn full_state() -> Value {
+    let mut state = blank_state("quality_gate", &["architect_running", "builders_running", "integrating"]);
+    let builder = json!({
+        "system_id": "s", "service_id": "one", "success": true, "cost": 0.25, "error": null, "output_dir": "/b/one",
+        "test_passed": 9, "test_total": 10, "convergence_ratio": 0.9, "artifacts": ["src/main.py"], "exit_code": 0,
+        "duration_s": 1.5, "health": "passed", "completed_phases": ["build"], "of_a_later_version": { "a": [1, null] },
+    });
+    let set = json!({
+        "config_path": "/w/config.yaml", "phase_artifacts": { "integrating": { "deep": { "er": [true, "ü"] } } },
+        "architect_retries": 1, "service_map_path": "/w/m.json", "contract_registry_path": "/w/c.json",
+        "domain_model_path": "/w/d.json", "builder_statuses": { "one": "succeeded" }, "builder_costs": { "one": 0.25, "two": null },
+        "builder_results": [builder], "total_builders": 2, "successful_builders": 1, "services_deployed": ["one"],
+        "integration_report_path": "/w/i.md", "quality_attempts": 1, "last_quality_results": { "layers": { "l": [0.5] } },
+        "quality_report_path": "/w/q.md", "total_cost": 0.25, "phase_costs": { "builders_running": 0.25 },
+        "budget_limit": 12.5, "interrupted": true, "interrupt_reason": "SIGINT", "of_a_later_version": { "b": [[]] },
+    });
+    for (key, value) in set.as_object().into_iter().flatten() {
+        state[key] = value.clone();
+    }
+    state
+}
+
+/// B3-08: a state file with every field set survives load and save unchanged, nested values and
+/// unknown fields included, and a temporary file that a killed writer left is nothing.
+#[rstest]
+#[tokio::test]
+async fn b3_08_state_persistence(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    orchestrator.set("builder.command", json!(["true"]));
+    let before = full_state();
+    let after = orchestrator.probe("state", &before).await?;
+    for (key, value) in before.as_object().into_iter().flatten() {
+        evidence.check_eq(key, &after[key], value)?;
+    }
+    let workspace = orchestrator.workspace();
+    workspace.write_state(&before)?;
+    for left in [".tmpAb12.tmp", "PIPELINE_STATE.json.tmp"] {
+        std::fs::write(workspace.file(left), "{\"current_state\": \"fai")?;
+    }
+    let status = orchestrator.run(&["status", "--json"]).await?;
+    evidence.check_eq("status: the exit code", status.code, Some(0))?;
+    let told = status.json()?;
+    for (key, value) in before.as_object().into_iter().flatten() {
+        evidence.check_eq(&format!("status: {key}"), &told[key], value)?;
+    }
+    Ok(())
+}
+
+/// B3-08, its twin: a file that is no whole state is named in the error, and left as it is.
+#[rstest]
+#[case::truncated(|text: &str| text[..text.len() / 2].to_owned())]
+#[case::empty(|_: &str| String::new())]
+#[case::of_another_shape(|_: &str| "[1]".to_owned())]
+#[tokio::test]
+async fn b3_08_broken_state_is_left_alone(
+    #[case] broken: fn(&str) -> String,
+    mut orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    orchestrator.set("builder.command", json!(["true"]));
+    let text = broken(&full_state().to_string());
+    let file = orchestrator.workspace().state_file();
+    let prd = orchestrator.sample_prd();
+    std::fs::create_dir_all(orchestrator.workspace().file(""))?;
+    std::fs::write(&file, &text)?;
+    for command in [&["status"][..], &["resume"], &["verify"], &["run", "--prd", &prd], &["init", "--prd", &prd]] {
+        let outcome = orchestrator.run(command).await?;
+        let name = command[0];
+        evidence.check_eq(&format!("{name}: the exit code"), outcome.code, Some(2))?;
+        let is_named = outcome.stderr.contains("PIPELINE_STATE.json");
+        evidence.check(&format!("{name}: the file is named"), is_named, &outcome.stderr)?;
+        evidence.check_eq(&format!("{name}: the file"), std::fs::read_to_string(&file)?, text.clone())?;
+    }
+    Ok(())
+}
+
+/// B3-09: SIGINT while builders work ends everything, what ignores SIGTERM and has left its group
+/// included; the state is saved and says why, the exit code is 130. Twins: SIGTERM does the same,
+/// and signals during the save change nothing.
+#[rstest]
+#[case::once(Signal::INT, 1)]
+#[case::terminated(Signal::TERM, 1)]
+#[case::again_during_the_save(Signal::INT, 100)]
+#[tokio::test]
+async fn b3_09_graceful_shutdown(
+    #[case] signal: Signal,
+    #[case] times: usize,
+    mut orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    let builder = waiting_builder()?;
+    orchestrator.set_builder(&builder.command());
+    let _architect = orchestrator.set_architecture(&decomposition(&SERVICES))?;
+    let running = in_the_builders(&orchestrator).await?;
+    running.signal(signal)?;
+    for _ in 1..times {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        running.signal(signal)?;
+    }
+    let outcome = running.wait(LIMIT).await?;
+    evidence.observe("outcome", &outcome)?;
+    evidence.check_eq("the exit code", outcome.code, Some(130))?;
+    let state = orchestrator.workspace().state()?;
+    evidence.check_eq("the state", &state["current_state"], &json!("builders_running"))?;
+    evidence.check_eq("interrupted", &state["interrupted"], &json!(true))?;
+    let reason = state["interrupt_reason"].as_str().unwrap_or_default();
+    evidence.check("the reason names the signal", reason.contains("SIG"), reason)?;
+    evidence.check_eq("what the finished builder cost", &state["builder_costs"]["one"], &json!(0.25))?;
+    evidence.check_eq("what still runs", orchestrator.processes()?, Vec::new())
+}
+
+/// What the way back after an interruption must be: the phases before are not repeated, nor is
+/// the builder that had finished; no cost is lost; nothing of the first run lives on.
+async fn resumes(orchestrator: &Orchestrator, first: &[(i32, String)], evidence: &Evidence) -> Verdict {
+    let workspace = orchestrator.workspace();
+    let (before, completed) = (artefacts(workspace)?, workspace.state()?["completed_phases"].clone());
+    let phases = ["architect_running", "architect_review", "contracts_registering"];
+    evidence.check_eq("phases completed before", &completed, &json!(phases))?;
+    go(workspace)?;
+    let mut running = orchestrator.start(&["resume"]).await?;
+    running
+        .until("three builds", LIMIT, || workspace.state().is_ok_and(|state| state["successful_builders"] == 3))
+        .await?;
+    // What comes next is not what this is about, and may have ended by itself.
+    let _ = running.interrupt();
+    evidence.observe("resumed", running.wait(LIMIT).await?)?;
+    let state = workspace.state()?;
+    evidence.check_eq("builders started: one, two, three", starts(workspace)?, [1, 2, 2].to_vec())?;
+    evidence.check("the earlier phases' files are untouched", artefacts(workspace)? == before, &before)?;
+    let completed: Vec<_> = state["completed_phases"].as_array().into_iter().flatten().take(4).collect();
+    evidence.check_eq(
+        "phases completed, in order",
+        json!(completed),
+        json!([phases[0], phases[1], phases[2], "builders_running"]),
+    )?;
+    evidence.check_eq("the total cost", &state["total_cost"], &json!(1.25))?;
+    let left: Vec<_> = first.iter().filter(|(id, _)| is_running(id.cast_unsigned())).collect();
+    evidence.check("nothing of the first run lives on", left.is_empty(), &left)
+}
+
+/// Corner 4a: a run that was interrupted by SIGINT while builders worked is resumed there.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_008_resume_after_sigint(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let builder = waiting_builder()?;
+    orchestrator.set_builder(&builder.command());
+    let _architect = orchestrator.set_architecture(&decomposition(&SERVICES))?;
+    let running = in_the_builders(&orchestrator).await?;
+    let first = orchestrator.processes()?;
+    running.interrupt()?;
+    evidence.check_eq("the exit code", running.wait(LIMIT).await?.code, Some(130))?;
+    resumes(&orchestrator, &first, &evidence).await
+}
+
+/// Corner 4b: only the orchestrator's process is killed while builders work; `resume` ends the
+/// orphans and goes on there.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_008_resume_after_sigkill(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let builder = waiting_builder()?;
+    orchestrator.set_builder(&builder.command());
+    let _architect = orchestrator.set_architecture(&decomposition(&SERVICES))?;
+    let running = in_the_builders(&orchestrator).await?;
+    running.kill().await?;
+    let first = orchestrator.processes()?;
+    evidence.check("there are orphans", first.len() >= 4, &first)?;
+    evidence.check_eq(
+        "the saved state",
+        orchestrator.workspace().current_state().as_deref(),
+        Some("builders_running"),
+    )?;
+    resumes(&orchestrator, &first, &evidence).await
+}
+
+/// R4-M6-008: SIGKILL in any phase leaves a whole state file that names the phase, and `resume`
+/// goes on from there without what hung. (The builders: [`r4_m6_008_resume_after_sigkill`]; the
+/// integration: [`r4_m6_007_e7_sigint_during_integration`] has its orphans.)
+#[rstest]
+#[case::architect("architect_running", "architect")]
+#[case::contracts("contracts_registering", "contract_engine")]
+#[tokio::test]
+async fn r4_m6_008_sigkill_in_any_phase(
+    #[case] phase: &str,
+    #[case] hangs: &str,
+    mut orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    let state = good_state(0.5);
+    let builder = ScriptedBuilder::new(&format!("steps = [{{ state = '''{state}''' }}]"))?;
+    orchestrator.set_builder(&builder.command());
+    let _architect = orchestrator.set_architecture(&decomposition(&SERVICES))?;
+    let argv = format!("build1.{hangs}.argv");
+    let good = orchestrator.config().await?.value()["build1"][hangs]["argv"].clone();
+    let own = orchestrator.workspace().root().join("hangs");
+    // It takes no notice of the end of its input, and so outlives a client that was killed.
+    let script = format!("cd '{}' && echo $$ > pid.new && mv pid.new pid && while :; do sleep 60; done", own.display());
+    std::fs::create_dir(&own)?;
+    orchestrator.set(&argv, json!(["sh", "-c", script]));
+    let prd = orchestrator.sample_prd();
+    let mut running = orchestrator.start(&["run", "--prd", &prd]).await?;
+    running.until("the hanging server", LIMIT, || own.join("pid").exists()).await?;
+    running.kill().await?;
+    let orphan = std::fs::read_to_string(own.join("pid"))?.trim().parse().map_err(Failure::broken)?;
+    evidence.check("the server has outlived its client", is_running(orphan), orphan)?;
+    let saved = orchestrator.workspace().state()?;
+    evidence.check_eq("the saved state", &saved["current_state"], &json!(phase))?;
+
+    orchestrator.set(&argv, good);
+    let workspace = orchestrator.workspace().clone();
+    let mut running = orchestrator.start(&["resume"]).await?;
+    running
+        .until("three builds", LIMIT, || workspace.state().is_ok_and(|state| state["successful_builders"] == 3))
+        .await?;
+    evidence.check("the orphan has ended", !is_running(orphan), orphan)?;
+    let _ = running.interrupt();
+    evidence.observe("resumed", running.wait(LIMIT).await?)?;
+    let state = workspace.state()?;
+    evidence.check_eq("the pipeline is the same", &state["pipeline_id"], &saved["pipeline_id"])?;
+    let order: Vec<_> = state["completed_phases"].as_array().into_iter().flatten().take(4).collect();
+    let phases = ["architect_running", "architect_review", "contracts_registering", "builders_running"];
+    evidence.check_eq("phases completed, in order", json!(order), json!(phases))
+}
+
+/// R4-M6-008: as long as an orchestrator is at work, another one is refused and changes nothing.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_008_one_orchestrator_a_workspace(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let builder = waiting_builder()?;
+    orchestrator.set_builder(&builder.command());
+    let _architect = orchestrator.set_architecture(&decomposition(&SERVICES))?;
+    let running = in_the_builders(&orchestrator).await?;
+    let second = orchestrator.run(&["resume"]).await?;
+    evidence.check_eq("the second's exit code", second.code, Some(2))?;
+    evidence.check("it says why", second.stderr.contains("another orchestrator"), &second.stderr)?;
+    evidence.check_eq("builders started: one, two, three", starts(orchestrator.workspace())?, [1, 1, 1].to_vec())?;
+    running.interrupt()?;
+    evidence.check_eq("the first's exit code", running.wait(LIMIT).await?.code, Some(130))
+}
+
+/// An architecture of one service of the sample PRD, and a builder that puts its finished tree in
+/// place for `cost` US dollars: the smallest pipeline that goes to its end for real.
+async fn small_pipeline(
+    orchestrator: &mut Orchestrator,
+    cost: f64,
+) -> Result<(ScriptedServer, ScriptedBuilder), Failure> {
+    const SERVICE: &str = "auth-service";
+    let prd = std::fs::read_to_string(orchestrator.sample_prd())?;
+    let session = orchestrator.builder().session("architect_mcp", orchestrator.builder().data()).await?;
+    let mut reply = session.call("decompose", json!({ "prd_text": prd })).await?.value(Kind::Object)?;
+    session.close().await;
+    for (list, key) in [
+        ("/service_map/services", "name"),
+        ("/domain_model/entities", "owning_service"),
+        ("/contract_stubs", "service_name"),
+    ] {
+        if let Some(Value::Array(items)) = reply.pointer_mut(list) {
+            items.retain(|item| item[key] == SERVICE);
+        }
+    }
+    reply["domain_model"]["relationships"] = json!([]);
+    let built = orchestrator.builder().built_samples().await?;
+    let scenario = format!(
+        "log = '../../builders.log'\nsteps = [{{ copy = '{}' }}, {{ state = '''{}''' }}]",
+        built.folder.display(),
+        good_state(cost)
+    );
+    let builder = ScriptedBuilder::new(&scenario)?;
+    orchestrator.set_builder(&builder.command());
+    Ok((orchestrator.set_architecture(&reply)?, builder))
+}
+
+/// E6: a run that costs more than its budget stops where it is, with exit code 3, and a resume
+/// with the same budget does nothing more; with a higher one it goes on to its end, without
+/// building again.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_007_e6_budget_exceeded(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let _scripted = small_pipeline(&mut orchestrator, 0.5).await?;
+    let prd = orchestrator.sample_prd();
+    let workspace = orchestrator.workspace().clone();
+    let builds = || read_log(&workspace.root().join("builders.log")).map(|log| log.len() / 2).map_err(Failure::broken);
+    for command in [&["run", "--prd", &prd, "--budget", "0.001"][..], &["resume"]] {
+        let outcome = orchestrator.run(command).await?;
+        evidence.observe(command[0], &outcome)?;
+        evidence.check_eq(&format!("{}: the exit code", command[0]), outcome.code, Some(3))?;
+        let state = workspace.state()?;
+        evidence.check_eq("the state stays", &state["current_state"], &json!("builders_running"))?;
+        evidence.check_eq("the reason", &state["interrupt_reason"], &json!("budget"))?;
+        evidence.check_eq("interrupted", &state["interrupted"], &json!(true))?;
+        evidence.check_eq("the cost is not lost", &state["total_cost"], &json!(0.5))?;
+        evidence.check_eq("builds", builds()?, 1)?;
+    }
+    let outcome = orchestrator.run(&["resume", "--budget", "10"]).await?;
+    evidence.observe("resumed", &outcome)?;
+    evidence.check_eq("with more money: the exit code", outcome.code, Some(0))?;
+    let state = workspace.state()?;
+    evidence.check_eq("with more money: the state", &state["current_state"], &json!("complete"))?;
+    evidence.check_eq("with more money: the cost", &state["total_cost"], &json!(0.5))?;
+    evidence.check_eq("builds", builds()?, 1)
+}
+
+/// E7: SIGINT during the integration takes the deployment down, and `resume` deploys and tests
+/// anew. (During the builders: [`b3_09_graceful_shutdown`].)
+#[rstest]
+#[tokio::test]
+async fn r4_m6_007_e7_sigint_during_integration(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    let _scripted = small_pipeline(&mut orchestrator, 0.0).await?;
+    let prd = orchestrator.sample_prd();
+    let workspace = orchestrator.workspace().clone();
+    let mut running = orchestrator.start(&["run", "--prd", &prd]).await?;
+    let is_deployed = || {
+        let found = orchestrator.processes().unwrap_or_default();
+        ["postgres", "redis-server", "uvicorn"].iter().all(|name| found.iter().any(|(_, line)| line.contains(name)))
+    };
+    running.until("a deployment", LIMIT, is_deployed).await?;
+    evidence.check_eq("the state", workspace.current_state().as_deref(), Some("integrating"))?;
+    running.interrupt()?;
+    let outcome = running.wait(LIMIT).await?;
+    evidence.observe("outcome", &outcome)?;
+    evidence.check_eq("the exit code", outcome.code, Some(130))?;
+    let state = workspace.state()?;
+    evidence.check_eq("the saved state", &state["current_state"], &json!("integrating"))?;
+    evidence.check_eq("interrupted", &state["interrupted"], &json!(true))?;
+    evidence.check_eq("what still runs", orchestrator.processes()?, Vec::new())?;
+    let resumed = orchestrator.run(&["resume"]).await?;
+    evidence.observe("resumed", &resumed)?;
+    evidence.check_eq("resume: the exit code", resumed.code, Some(0))?;
+    evidence.check_eq("resume: the state", workspace.current_state().as_deref(), Some("complete"))?;
+    evidence.check("resume: the application stays up", is_deployed(), orchestrator.processes()?)?;
+    evidence.check_eq("down: the exit code", orchestrator.run(&["down"]).await?.code, Some(0))?;
+    evidence.check_eq("down: what still runs", orchestrator.processes()?, Vec::new())
 }

@@ -21,7 +21,10 @@ use support::{
     fix_pass::regressions::detect_regressions,
     fixtures::{LargePrd, large_prd},
     mcp::{Kind, Toolset, normalise, reply_schema},
-    pipeline::builder_state::{STATE_FILE, parse_builder_state},
+    pipeline::{
+        builder_state::{STATE_FILE, parse_builder_state},
+        decomposition::decomposition,
+    },
     prelude::*,
     stack::health::poll_until_healthy,
     sut::Process,
@@ -422,3 +425,58 @@ fn r4_m6_008_path_format_in_files(evidence: Evidence) -> Verdict {
     evidence.check("each STATE.json is read", read[0].error.is_none(), &read[0].error)?;
     evidence.check("all are read alike", read.iter().all(|state| *state == read[0]), &read)
 }
+
+// ---- what a pipeline costs
+
+/// B3-10: the total cost is the sum of the phases' costs, and above 0 once builders with a price
+/// for each file have run; without a price all of it is 0. Twin: more than a tiny budget ends the
+/// run with exit code 3, where it can be resumed.
+#[rstest]
+#[case::with_a_price(Some(0.01))]
+#[case::without_a_price(None)]
+#[tokio::test]
+async fn b3_10_budget_tracking(
+    #[case] price: Option<f64>,
+    mut orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    let workspace = orchestrator.workspace().clone();
+    if let Some(price) = price {
+        workspace.put("price.yaml", format!("metering: {{usd_per_unit: {price}}}\n"))?;
+        orchestrator.set("agent_team_config_path", "price.yaml");
+    }
+    orchestrator.set("builder.depth", "quick");
+    orchestrator.planned(&decomposition(&["records"])).await?;
+    let outcome = orchestrator.run(&["build", "--budget", "0.001"]).await?;
+    evidence.observe("outcome", &outcome)?;
+    let state = workspace.state()?;
+    let costs: BTreeMap<String, Option<f64>> =
+        serde_json::from_value(state["phase_costs"].clone()).map_err(Failure::fail)?;
+    evidence.observe("phase_costs", &costs)?;
+    let known: Vec<f64> = costs.values().flatten().copied().collect();
+    evidence.check_eq("every phase has a known cost", known.len(), costs.len())?;
+    let total = state["total_cost"].as_f64().unwrap_or(f64::NAN);
+    let sum: f64 = known.iter().sum();
+    evidence.check("the total is the sum of the phases", (total - sum).abs() < 1e-6, (total, sum))?;
+    if price.is_none() {
+        evidence.check_eq("without a price: the exit code", outcome.code, Some(0))?;
+        return evidence.check("without a price: the total", total == 0.0, total);
+    }
+    evidence.check("the builders have cost something", total > 0.001, total)?;
+    evidence.check_eq("above the budget: the exit code", outcome.code, Some(3))?;
+    evidence.check_eq("above the budget: the state", &state["current_state"], &json!("builders_running"))?;
+    evidence.check_eq("above the budget: the reason", &state["interrupt_reason"], &json!("budget"))?;
+    let mut running = orchestrator.start(&["resume", "--budget", "100"]).await?;
+    running
+        .until("the phase after the builders", COST_LIMIT, || {
+            workspace.state().is_ok_and(|state| state["current_state"] != "builders_running")
+        })
+        .await?;
+    // What comes next is not what this is about, and may have ended by itself.
+    let _ = running.interrupt();
+    evidence.observe("resumed", running.wait(COST_LIMIT).await?)?;
+    evidence.check_eq("resumed: the total", &workspace.state()?["total_cost"], &state["total_cost"])
+}
+
+/// How long a small pipeline may take to its next phase.
+const COST_LIMIT: Duration = Duration::from_secs(60);

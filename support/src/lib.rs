@@ -22,6 +22,7 @@ pub mod atomic;
 pub mod audit;
 pub mod command;
 pub mod config;
+pub mod contracts;
 pub mod evidence;
 pub mod fix_pass;
 pub mod fixtures;

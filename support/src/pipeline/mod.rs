@@ -5,6 +5,7 @@ pub mod builder_config;
 pub mod builder_inputs;
 pub mod builder_state;
 pub mod decomposition;
+pub mod gate;
 pub mod orchestrator;
 pub mod orchestrator_config;
 pub mod phases;
