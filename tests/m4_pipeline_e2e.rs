@@ -823,9 +823,12 @@ async fn r4_m6_008_sigkill_in_any_phase(
     evidence.check("the server has outlived its client", is_running(orphan), orphan)?;
     let saved = orchestrator.workspace().state()?;
     evidence.check_eq("the saved state", &saved["current_state"], &json!(phase))?;
+    let workspace = orchestrator.workspace().clone();
+    let written = || workspace.file("service_map.json").metadata().and_then(|data| data.modified()).ok();
+    let map = written();
+    evidence.check_eq("the Architect had answered", map.is_some(), phase != "architect_running")?;
 
     orchestrator.set(&argv, good);
-    let workspace = orchestrator.workspace().clone();
     let mut running = orchestrator.start(&["resume"]).await?;
     running
         .until("three builds", LIMIT, || workspace.state().is_ok_and(|state| state["successful_builders"] == 3))
@@ -835,6 +838,8 @@ async fn r4_m6_008_sigkill_in_any_phase(
     evidence.observe("resumed", running.wait(LIMIT).await?)?;
     let state = workspace.state()?;
     evidence.check_eq("the pipeline is the same", &state["pipeline_id"], &saved["pipeline_id"])?;
+    let is_kept = map.is_none() || written() == map;
+    evidence.check("the Architect is not asked again once it has answered", is_kept, map)?;
     let order: Vec<_> = state["completed_phases"].as_array().into_iter().flatten().take(4).collect();
     let phases = ["architect_running", "architect_review", "contracts_registering", "builders_running"];
     evidence.check_eq("phases completed, in order", json!(order), json!(phases))
