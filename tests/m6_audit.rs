@@ -190,6 +190,33 @@ fn r4_m6_004_report_skeleton(bundle: Bundle, evidence: Evidence) -> Verdict {
     evidence.check("the same bundle gives the same bytes", again == report, report.len())
 }
 
+/// R4-M6-009: the cost table has a row for each milestone and the total; a duration is measured,
+/// a cost that nobody measured says so, and an estimate is called one.
+#[rstest]
+fn r4_m6_009_cost_table(bundle: Bundle, evidence: Evidence) -> Verdict {
+    bundle.seal()?;
+    let report = std::fs::read_to_string(write_report(&bundle.audit()?, bundle.folder.path())?)?;
+    let table = report.split("### D. Cost breakdown").nth(1).unwrap_or_default();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .map(|line| line.trim_end_matches(" |").split(" | ").collect())
+        .collect();
+    let column = |index: usize| rows.iter().map(|row| row.get(index).copied().unwrap_or_default()).collect::<Vec<_>>();
+    let first: Vec<_> = column(0).iter().map(|name| name.split(':').next().unwrap_or_default().to_owned()).collect();
+    evidence.check_eq("its rows", first, ["Phase", "M1", "M2", "M3", "M4", "M5", "M6", "**Total**"].to_vec())?;
+    evidence.check_eq(
+        "costs that say a figure",
+        column(1)[1..].iter().filter(|cost| **cost != "not measured").count(),
+        0,
+    )?;
+    evidence.check("the estimate is called one", column(2)[0].contains("Estimate"), column(2))?;
+    let durations = column(3);
+    let measured = [durations[2], durations[7]];
+    evidence.check_eq("the duration of M2, and the total", measured, ["1.0 s", "1.0 s"])?;
+    evidence.check_eq("the duration of M4", durations[4], "not measured")
+}
+
 /// R4-M6-004: a pass stands on the test's own record; without it, or with another, it falls.
 #[rstest]
 #[case::whole(|_: &Path| Ok(()), "PASS", 0)]
