@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rstest::rstest;
@@ -324,7 +324,8 @@ async fn r4_m6_007_e1_architect_times_out(
     let state = orchestrator.workspace().state()?;
     evidence.check_eq("the state", &state["current_state"], &json!("failed"))?;
     evidence.check_eq("retries", [&state["architect_retries"], &state["max_architect_retries"]], [&json!(2); 2])?;
-    evidence.check_eq("starts of the Architect", hangs.starts().map_err(Failure::broken)?.len(), 3)?;
+    let architects: Vec<_> = hangs.starts().map_err(Failure::broken)?.iter().map(|start| start.pid).collect();
+    evidence.check_eq("starts of the Architect", architects.len(), 3)?;
     let least = Duration::from_secs(3 * LIMIT).as_secs_f64();
     evidence.check("every attempt had its time", outcome.seconds >= least, outcome.seconds)?;
     for (place, text) in
@@ -333,7 +334,13 @@ async fn r4_m6_007_e1_architect_times_out(
         let names_it = text.contains("timeout") && text.contains("architect");
         evidence.check(&format!("{place} names the time-out of the phase"), names_it, text)?;
     }
-    evidence.check_eq("what still runs", orchestrator.processes()?, Vec::new())
+    // A killed process ends a moment after the signal.
+    let begun = Instant::now();
+    while architects.iter().any(|id| is_running(*id)) && begun.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let left: Vec<_> = architects.into_iter().filter(|id| is_running(*id)).collect();
+    evidence.check("no Architect still runs", left.is_empty(), &left)
 }
 
 /// A builder that only leaves the STATE.json of a success.

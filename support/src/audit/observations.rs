@@ -39,7 +39,10 @@ pub struct PipelinePhase {
     pub phase_name: String,
     /// Whether its gate held.
     pub passed: bool,
-    /// Why it did not, or what its gate tolerated.
+    /// What its gate tolerated.
+    #[serde(default)]
+    pub exceptions: Vec<String>,
+    /// Why it did not hold.
     #[serde(default)]
     pub errors: Vec<String>,
     /// How long it took; null when it was not reached.

@@ -129,7 +129,7 @@ fn phases(phases: &[PipelinePhase]) -> String {
     if phases.is_empty() {
         return NOT_MEASURED.to_owned();
     }
-    let gate = |phase: &PipelinePhase| match (phase.passed, phase.errors.len()) {
+    let gate = |phase: &PipelinePhase| match (phase.passed, phase.exceptions.len()) {
         (true, 0) => "passed".to_owned(),
         (true, 1) => "passed with 1 exception".to_owned(),
         (true, exceptions) => format!("passed with {exceptions} exceptions"),
@@ -138,7 +138,8 @@ fn phases(phases: &[PipelinePhase]) -> String {
     table(
         ["Phase", "Gate", "Duration", "Exceptions and errors"],
         phases.iter().map(|phase| {
-            [code(&phase.phase_name), gate(phase), seconds(phase.duration_seconds), text(&phase.errors.join("; "))]
+            let said: Vec<_> = phase.exceptions.iter().chain(&phase.errors).map(String::as_str).collect();
+            [code(&phase.phase_name), gate(phase), seconds(phase.duration_seconds), text(&said.join("; "))]
         }),
     )
 }
@@ -200,9 +201,10 @@ mod tests {
         #[case] errors: &[&str],
         #[case] expected: &str,
     ) {
-        let errors = errors.iter().map(|&error| error.to_owned()).collect();
-        let phase =
-            PipelinePhase { phase_name: "parallel_builders".into(), passed, errors, duration_seconds: Some(2.5) };
+        let said = errors.iter().map(|&error| error.to_owned()).collect();
+        let (exceptions, errors) = if passed { (said, Vec::new()) } else { (Vec::new(), said) };
+        let phase_name = "parallel_builders".into();
+        let phase = PipelinePhase { phase_name, passed, exceptions, errors, duration_seconds: Some(2.5) };
         let table = phases(&[phase]);
         assert!(table.ends_with(&format!("| `parallel_builders` {expected}")), "{table}");
     }
