@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What of the output folder belongs to one run (plan §7.4); the rest outlives runs.
-const BUNDLE: [&str; 11] = [
+const BUNDLE: [&str; 12] = [
     "RUN4_STATE.json",
     "manifest.json",
     "listing.json",
@@ -34,6 +34,7 @@ const BUNDLE: [&str; 11] = [
     "logs",
     "m2_mcp_results.json",
     "m4_builder_outputs",
+    "pipeline",
     "m5_fix_snapshots",
     "audit.json",
     "SUPER_TEAM_AUDIT_REPORT.md",
