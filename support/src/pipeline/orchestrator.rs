@@ -222,7 +222,8 @@ mod tests {
     #[tokio::test]
     async fn a_kill_leaves_what_was_started() {
         let folder = TempDir::new().expect("a folder");
-        let script = "setsid sh -c 'while :; do sleep 60; done' & echo $! > started; wait";
+        // Written by the child, which has a session of its own by then.
+        let script = "setsid sh -c 'echo $$ > started; while :; do sleep 60; done' & wait";
         let mut running = start(&folder, script);
         let path = folder.path().join("started");
         running
