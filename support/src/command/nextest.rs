@@ -1,8 +1,10 @@
 //! Driving nextest: what runs now, what failed, and the JUnit file it leaves.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io,
+    num::NonZero,
     path::{Path, PathBuf},
     process::Stdio,
     time::Instant,
@@ -25,6 +27,9 @@ use crate::{
 
 /// The nextest profile of the main job.
 pub(super) const PROFILE: &str = "audit";
+
+/// Nextest's own variable for the number of its slots.
+const THREADS_VARIABLE: &str = "NEXTEST_TEST_THREADS";
 
 /// Exit codes of nextest that mean "the tests ran to their end".
 const RAN: [i32; 2] = [0, 100];
@@ -49,6 +54,13 @@ impl Ended {
     }
 }
 
+/// How many slots the tests share: what the user says, else four per core. A test takes two of
+/// them, one that only waits takes one (nextest.toml).
+fn test_threads() -> OsString {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::env::var_os(THREADS_VARIABLE).unwrap_or_else(|| (4 * cores).to_string().into())
+}
+
 /// A `cargo nextest` command in the workspace, away from the terminal.
 pub(super) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
@@ -67,6 +79,7 @@ pub(super) async fn run(title: &str, filter: &str, bundle: &Path, session: &str)
     let log = bundle.join("logs").join(format!("nextest-{}.log", title.to_lowercase()));
     std::fs::create_dir_all(bundle.join("logs"))?;
     let mut child = command(&["run", "--profile", PROFILE, "--no-input-handler", "--no-tests", "warn"])
+        .env(THREADS_VARIABLE, test_threads())
         .args(["--message-format", "libtest-json-plus", "-E", filter])
         .env("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1")
         .env(SESSION_VARIABLE, session)
