@@ -22,6 +22,7 @@ use support::{
     },
     prelude::*,
     session::is_running,
+    tree,
 };
 
 /// B1-03: the sample PRD is decomposed into exactly its three services and at least its three
@@ -487,9 +488,7 @@ async fn in_the_builders(orchestrator: &Orchestrator) -> Result<Running, Failure
     let is_there = |state: &Value| state["builder_costs"]["one"] == 0.25;
     running
         .until("two builders at work", LIMIT, || {
-            // A state that is not there yet is no failure.
-            workspace.current_state().is_some()
-                && workspace.state().is_ok_and(|state| is_there(&state))
+            workspace.state().is_ok_and(|state| is_there(&state))
                 && ["two", "three"].iter().all(|service| workspace.build(service).join("stray").exists())
         })
         .await?;
@@ -794,8 +793,8 @@ async fn r4_m6_008_resume_after_sigkill(mut orchestrator: Orchestrator, evidence
 }
 
 /// R4-M6-008: SIGKILL in any phase leaves a whole state file that names the phase, and `resume`
-/// goes on from there without what hung. (The builders: [`r4_m6_008_resume_after_sigkill`]; the
-/// integration: [`r4_m6_007_e7_sigint_during_integration`] has its orphans.)
+/// goes on from there without what hung. (The builders: [`r4_m6_008_resume_after_sigkill`]; what
+/// comes after them: [`r4_m6_008_sigkill_in_the_later_phases`].)
 #[rstest]
 #[case::architect("architect_running", "architect")]
 #[case::contracts("contracts_registering", "contract_engine")]
@@ -847,6 +846,88 @@ async fn r4_m6_008_sigkill_in_any_phase(
     evidence.check_eq("phases completed, in order", json!(order), json!(phases))
 }
 
+/// R4-M6-008: SIGKILL with an application deployed, at the gate and in a fix pass: each time the
+/// state names the phase, `resume` ends what hangs and goes on there, and the run that was killed
+/// three times still ends with its application mended.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_008_sigkill_in_the_later_phases(mut orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+    const PLANTED: &str = "src/planted.py";
+    let _architect = small_architecture(&mut orchestrator).await?;
+    let workspace = orchestrator.workspace().clone();
+    let [samples, go] = ["samples", "go"].map(|name| workspace.root().join(name));
+    let sample = samples.join(SMALL);
+    tree::copy(&orchestrator.builder().built_samples().await?.folder.join(SMALL), &sample)?;
+    // So much to read that the gate is still at work when it is seen to have begun.
+    for number in 0..1500 {
+        std::fs::write(sample.join(format!("src/bulk_{number}.py")), "def one():\n    return 1\n".repeat(50))?;
+    }
+    std::fs::write(sample.join(PLANTED), "OPTIONS = {\"verify_signature\": False}\n")?;
+    std::fs::write(&go, "")?;
+    let builder = ScriptedBuilder::new(&format!(
+        "log = '../../builders.log'
+        steps = [{{ wait_for = '{}' }}, {{ copy = '{}' }}, {{ state = '''{}''' }}]",
+        go.display(),
+        samples.display(),
+        good_state(0.5)
+    ))?;
+    orchestrator.set_builder(&builder.command());
+    let killed = async |running: Running, phase: &str| {
+        running.kill().await?;
+        let orphans = orchestrator.processes()?;
+        evidence.append("orphans", json!({ "phase": phase, "processes": orphans }))?;
+        evidence.check(&format!("{phase}: there are orphans"), !orphans.is_empty(), &orphans)?;
+        evidence.check_eq(&format!("{phase}: the saved state"), workspace.current_state().as_deref(), Some(phase))?;
+        Ok::<_, Failure>(orphans)
+    };
+    let have_ended = |orphans: &[(i32, String)]| !orphans.iter().any(|(id, _)| is_running(id.cast_unsigned()));
+    let builders = || {
+        let log = read_log(&workspace.root().join("builders.log")).unwrap_or_default();
+        log.iter().filter(|entry| entry.event == Event::Start).count()
+    };
+
+    let prd = orchestrator.sample_prd();
+    let mut running = orchestrator.start(&["run", "--prd", &prd]).await?;
+    running.until("a deployment", LIMIT, || is_deployed(&orchestrator)).await?;
+    let orphans = killed(running, "integrating").await?;
+    std::fs::remove_file(&go)?;
+
+    let mut running = orchestrator.start(&["resume"]).await?;
+    running.until_state("quality_gate", LIMIT).await?;
+    evidence.check("the first deployment has ended", have_ended(&orphans), &orphans)?;
+    killed(running, "quality_gate").await?;
+
+    let mut running = orchestrator.start(&["resume"]).await?;
+    running.until("the builder of the fix pass", LIMIT, || builders() == 2).await?;
+    let told = std::fs::read_to_string(workspace.build(SMALL).join("FIX_INSTRUCTIONS.md"))?;
+    evidence.check("it is told where the violation is", told.contains(&format!("{PLANTED}:1")), &told)?;
+    let orphans = killed(running, "fix_pass").await?;
+
+    std::fs::write(sample.join(PLANTED), "OPTIONS = {}\n")?;
+    let mut running = orchestrator.start(&["resume"]).await?;
+    running.until("the builder of the fix pass, again", LIMIT, || builders() == 3).await?;
+    evidence.check("what the fix pass had has ended", have_ended(&orphans), &orphans)?;
+    std::fs::write(&go, "")?;
+    let outcome = running.wait(LIMIT).await?;
+    evidence.observe("outcome", &outcome)?;
+    evidence.check_eq("the exit code", outcome.code, Some(0))?;
+    let state = workspace.state()?;
+    evidence.check_eq("the state", &state["current_state"], &json!("complete"))?;
+    evidence.check_eq("fix passes", &state["quality_attempts"], &json!(1))?;
+    evidence.check_eq("builders in all, one of them in vain", builders(), 3)?;
+    let report = workspace.json("QUALITY_GATE_REPORT.json")?;
+    evidence.check_eq("the gate's blocking violations", &report["blocking_violations"], &json!(0))?;
+    evidence.check("the application stays up", is_deployed(&orchestrator), orchestrator.processes()?)?;
+    evidence.check_eq("down: the exit code", orchestrator.run(&["down"]).await?.code, Some(0))?;
+    evidence.check_eq("down: what still runs", orchestrator.processes()?, Vec::new())
+}
+
+/// Whether servers and a service run in the workspace.
+fn is_deployed(orchestrator: &Orchestrator) -> bool {
+    let found = orchestrator.processes().unwrap_or_default();
+    ["postgres", "redis-server", "uvicorn"].iter().all(|name| found.iter().any(|(_, line)| line.contains(name)))
+}
+
 /// R4-M6-008: as long as an orchestrator is at work, another one is refused and changes nothing.
 #[rstest]
 #[tokio::test]
@@ -863,13 +944,11 @@ async fn r4_m6_008_one_orchestrator_a_workspace(mut orchestrator: Orchestrator, 
     evidence.check_eq("the first's exit code", running.wait(LIMIT).await?.code, Some(130))
 }
 
-/// An architecture of one service of the sample PRD, and a builder that puts its finished tree in
-/// place for `cost` US dollars: the smallest pipeline that goes to its end for real.
-async fn small_pipeline(
-    orchestrator: &mut Orchestrator,
-    cost: f64,
-) -> Result<(ScriptedServer, ScriptedBuilder), Failure> {
-    const SERVICE: &str = "auth-service";
+/// The service of [`small_architecture`].
+const SMALL: &str = "auth-service";
+
+/// An Architect that answers with one service of the sample PRD.
+async fn small_architecture(orchestrator: &mut Orchestrator) -> Result<ScriptedServer, Failure> {
     let prd = std::fs::read_to_string(orchestrator.sample_prd())?;
     let session = orchestrator.builder().session("architect_mcp", orchestrator.builder().data()).await?;
     let mut reply = session.call("decompose", json!({ "prd_text": prd })).await?.value(Kind::Object)?;
@@ -880,10 +959,20 @@ async fn small_pipeline(
         ("/contract_stubs", "service_name"),
     ] {
         if let Some(Value::Array(items)) = reply.pointer_mut(list) {
-            items.retain(|item| item[key] == SERVICE);
+            items.retain(|item| item[key] == SMALL);
         }
     }
     reply["domain_model"]["relationships"] = json!([]);
+    Ok(orchestrator.set_architecture(&reply)?)
+}
+
+/// The smallest pipeline that goes to its end for real: [`small_architecture`], and a builder that
+/// puts the finished tree in place for `cost` US dollars.
+async fn small_pipeline(
+    orchestrator: &mut Orchestrator,
+    cost: f64,
+) -> Result<(ScriptedServer, ScriptedBuilder), Failure> {
+    let architect = small_architecture(orchestrator).await?;
     let built = orchestrator.builder().built_samples().await?;
     let scenario = format!(
         "log = '../../builders.log'\nsteps = [{{ copy = '{}' }}, {{ state = '''{}''' }}]",
@@ -892,7 +981,7 @@ async fn small_pipeline(
     );
     let builder = ScriptedBuilder::new(&scenario)?;
     orchestrator.set_builder(&builder.command());
-    Ok((orchestrator.set_architecture(&reply)?, builder))
+    Ok((architect, builder))
 }
 
 /// E6: a run that costs more than its budget stops where it is, with exit code 3, and a resume
@@ -934,11 +1023,7 @@ async fn r4_m6_007_e7_sigint_during_integration(mut orchestrator: Orchestrator, 
     let prd = orchestrator.sample_prd();
     let workspace = orchestrator.workspace().clone();
     let mut running = orchestrator.start(&["run", "--prd", &prd]).await?;
-    let is_deployed = || {
-        let found = orchestrator.processes().unwrap_or_default();
-        ["postgres", "redis-server", "uvicorn"].iter().all(|name| found.iter().any(|(_, line)| line.contains(name)))
-    };
-    running.until("a deployment", LIMIT, is_deployed).await?;
+    running.until("a deployment", LIMIT, || is_deployed(&orchestrator)).await?;
     evidence.check_eq("the state", workspace.current_state().as_deref(), Some("integrating"))?;
     running.interrupt()?;
     let outcome = running.wait(LIMIT).await?;
@@ -952,7 +1037,7 @@ async fn r4_m6_007_e7_sigint_during_integration(mut orchestrator: Orchestrator, 
     evidence.observe("resumed", &resumed)?;
     evidence.check_eq("resume: the exit code", resumed.code, Some(0))?;
     evidence.check_eq("resume: the state", workspace.current_state().as_deref(), Some("complete"))?;
-    evidence.check("resume: the application stays up", is_deployed(), orchestrator.processes()?)?;
+    evidence.check("resume: the application stays up", is_deployed(&orchestrator), orchestrator.processes()?)?;
     evidence.check_eq("down: the exit code", orchestrator.run(&["down"]).await?.code, Some(0))?;
     evidence.check_eq("down: what still runs", orchestrator.processes()?, Vec::new())
 }

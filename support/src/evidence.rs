@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     atomic,
     matrix::function_name,
-    verdict::{Failure, Status, Verdict, take_last_failure},
+    verdict::{Failure, Status, Verdict, held_failure},
     workspace,
 };
 
@@ -107,7 +107,6 @@ impl Evidence {
                 observations: BTreeMap::new(),
             }),
         };
-        let _ = take_last_failure();
         atomic::write_json(&evidence.path, &*evidence.lock())?;
         Ok(evidence)
     }
@@ -200,7 +199,7 @@ impl Drop for Evidence {
     fn drop(&mut self) {
         let mut record = self.lock();
         let failed = record.checks.iter().find(|check| !check.holds).map(|check| check.fact.clone());
-        let verdict = match (failed, take_last_failure()) {
+        let verdict = match (failed, held_failure()) {
             (Some(fact), None) => Status::Fail(fact),
             (_, Some(status)) => status,
             (None, None) if std::thread::panicking() => Status::Broken("the test panicked".into()),

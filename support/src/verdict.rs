@@ -1,6 +1,10 @@
 //! The five values a verdict has (DESIGN, spec README §5), and how a test says one.
 
-use std::{cell::RefCell, fmt};
+use std::{
+    cell::RefCell,
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,12 +77,20 @@ pub type Verdict = Result<(), Failure>;
 
 /// Why a test did not pass. Made by [`Failure::fail`] and its siblings, or by `?` on an
 /// error: what the system answers is a FAIL, what the suite itself could not do is BROKEN.
-pub struct Failure(Status);
+pub struct Failure {
+    status: Status,
+    number: u64,
+}
 
 thread_local! {
-    /// The failure that `?` is about to carry out of the test on this thread.
-    static LAST: RefCell<Option<Status>> = const { RefCell::new(None) };
+    /// The failures of this thread that somebody still holds, by number. When a test ends, the
+    /// last of them is the one that `?` carries out of it; one that was looked at and dropped is
+    /// no failure of the test.
+    static HELD: RefCell<Vec<(u64, Status)>> = const { RefCell::new(Vec::new()) };
 }
+
+/// The number of the next failure, on whatever thread.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Failure {
     /// The system broke its promise.
@@ -102,24 +114,32 @@ impl Failure {
     }
 
     fn new(status: Status) -> Self {
-        LAST.set(Some(status.clone()));
-        Self(status)
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        HELD.with_borrow_mut(|held| held.push((number, status.clone())));
+        Self { status, number }
     }
 
     /// The status this failure gives.
     pub fn status(&self) -> &Status {
-        &self.0
+        &self.status
     }
 }
 
-/// Takes the last failure made on this thread, for the evidence of the test that ends.
-pub(crate) fn take_last_failure() -> Option<Status> {
-    LAST.take()
+impl Drop for Failure {
+    fn drop(&mut self) {
+        // A thread that ends may have given its list up already.
+        let _ = HELD.try_with(|held| held.borrow_mut().retain(|(number, _)| *number != self.number));
+    }
+}
+
+/// The last failure of this thread that is still held, for the evidence of the test that ends.
+pub(crate) fn held_failure() -> Option<Status> {
+    HELD.with_borrow(|held| held.last().map(|(_, status)| status.clone()))
 }
 
 impl fmt::Debug for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.0.word(), self.0.reason().unwrap_or_default())
+        write!(formatter, "{}: {}", self.status.word(), self.status.reason().unwrap_or_default())
     }
 }
 
@@ -164,6 +184,15 @@ mod tests {
             let text = serde_json::to_string(&status).expect("a status is JSON");
             prop_assert_eq!(serde_json::from_str::<Status>(&text).expect("readable"), status);
         }
+    }
+
+    #[test]
+    fn a_failure_counts_for_as_long_as_it_is_held() {
+        let carried = Failure::fail("the reason");
+        drop(Failure::broken("looked at too early"));
+        assert_eq!(held_failure(), Some(carried.status().clone()));
+        drop(carried);
+        assert_eq!(held_failure(), None);
     }
 
     #[test]
