@@ -859,7 +859,7 @@ async fn r4_m6_008_sigkill_in_the_later_phases(mut orchestrator: Orchestrator, e
     let sample = samples.join(SMALL);
     tree::copy(&orchestrator.builder().built_samples().await?.folder.join(SMALL), &sample)?;
     // So much to read that the gate is still at work when it is seen to have begun.
-    for number in 0..1500 {
+    for number in 0..500 {
         std::fs::write(sample.join(format!("src/bulk_{number}.py")), "def one():\n    return 1\n".repeat(50))?;
     }
     std::fs::write(sample.join(PLANTED), "OPTIONS = {\"verify_signature\": False}\n")?;
