@@ -13,11 +13,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use miette::Report;
 
-use crate::{
-    audit,
-    config::{Run4Config, Substrate},
-    workspace,
-};
+use crate::{audit, config::Run4Config, workspace};
 
 /// Exit codes (DESIGN "A verdict has five values").
 mod exit {
@@ -135,15 +131,7 @@ impl From<std::io::Error> for Problem {
 }
 
 fn settings() -> Result<Run4Config, Problem> {
-    let config = Run4Config::load(&workspace::root()).map_err(Problem::usage)?;
-    // A report that says docker over services that ran as processes would be a lie.
-    if config.substrate == Substrate::Docker {
-        return Err(Problem::usage(miette::miette!(
-            help = "leave `substrate` out of run4.toml and RUN4_SUBSTRATE unset",
-            "substrate docker: the suite cannot start containers yet"
-        )));
-    }
-    Ok(config)
+    Run4Config::load(&workspace::root()).map_err(Problem::usage)
 }
 
 /// The one runtime of this process (D-03).

@@ -22,7 +22,7 @@ use super::{
     sweep::sweep,
 };
 use crate::{
-    stack::servers,
+    stack::{docker, servers},
     sut::{Command, Farewell, Port, Process},
     workspace,
 };
@@ -110,13 +110,16 @@ pub async fn supervise(watch: &Watch) -> io::Result<()> {
     // All at once: the slowest of them sets the time.
     join_all(owned.services.values_mut().map(Process::stop)).await;
     let swept = sweep(&watch.session);
-    servers::remove_data(&scratch(&watch.session))?;
     let values = workspace::output().join("session").join(&watch.session);
+    // The folder names the projects: it goes only when they are gone.
+    let containers = docker::sweep(&values)?;
+    servers::remove_data(&scratch(&watch.session))?;
     match std::fs::remove_dir_all(&values) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => (),
     }
-    let swept = swept?;
+    let mut swept: Vec<String> = swept?.into_iter().map(|(id, command)| format!("{id} {command}")).collect();
+    swept.extend(containers);
     if !swept.is_empty() {
         eprintln!("session {}: ended what was left: {swept:?}", watch.session);
     }

@@ -1,11 +1,15 @@
 //! The event bus of a running application, seen and handled from outside: Redis Streams
 //! (tasktracker.md §4).
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde_json::Value;
 
-use super::servers::ask;
+use super::{docker::Project, servers::ask};
 use crate::{
     session::{Supervisor, is_running},
     sut::Command,
@@ -25,10 +29,15 @@ const ENTRIES: &str = "100000";
 /// What of its settings a broker needs to be the same after its restart.
 const KEPT: [&str; 7] = ["port", "bind", "dir", "save", "appendonly", "appendfilename", "appendfsync"];
 
-/// A Redis on this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The service of the bus in a compose project.
+const SERVICE: &str = "redis";
+
+/// A Redis: a process of this machine, or a container of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bus {
+    host: Ipv4Addr,
     port: u16,
+    project: Option<Project>,
 }
 
 /// One entry of a stream.
@@ -48,19 +57,22 @@ impl Entry {
 }
 
 impl Bus {
-    /// The broker at an address like `redis://127.0.0.1:41202/0`.
+    /// The broker at an address like `redis://127.0.0.1:41202/0`; in a container when its
+    /// application has a `project`.
     ///
     /// # Errors
     /// UNTESTABLE for any other address.
-    pub fn at(url: &str) -> Result<Self, Failure> {
-        let port = url.strip_prefix("redis://127.0.0.1:").and_then(|rest| rest.split('/').next()?.parse().ok());
-        let port =
-            port.ok_or_else(|| Failure::untestable(format!("the event bus {url} is no Redis on this machine")))?;
-        Ok(Self { port })
+    pub fn at(url: &str, project: Option<&Project>) -> Result<Self, Failure> {
+        let place = url.strip_prefix("redis://").and_then(|rest| rest.split('/').next()?.parse::<SocketAddrV4>().ok());
+        let is_reached = |place: &SocketAddrV4| place.ip().is_loopback() || project.is_some();
+        let place = place.filter(is_reached);
+        let place =
+            place.ok_or_else(|| Failure::untestable(format!("the event bus {url} is no Redis on this machine")))?;
+        Ok(Self { host: *place.ip(), port: place.port(), project: project.cloned() })
     }
 
     async fn ask(&self, words: &[&str]) -> Result<Value, Failure> {
-        ask(self.port, words)
+        ask(self.host, self.port, words)
             .await
             .map_err(|error| Failure::fail(format!("the event bus, {}: {error}", words.join(" "))))
     }
@@ -126,12 +138,18 @@ impl Bus {
     }
 
     /// Ends the broker as an operator does and starts the same program with the same settings in
-    /// the same folder; gives how long nobody could use it. From then on it belongs to the
-    /// session's supervisor.
+    /// the same folder, or restarts its container; gives how long nobody could use it. A process
+    /// belongs to the session's supervisor.
     ///
     /// # Errors
     /// FAIL when it keeps nothing on disk or does not come back.
     pub async fn restart(&self) -> Result<Duration, Failure> {
+        if let Some(project) = &self.project {
+            let begun = tokio::time::Instant::now();
+            project.act("restart", SERVICE).await?;
+            self.comes_back().await?;
+            return Ok(begun.elapsed());
+        }
         let information = self.ask(&["INFO", "server"]).await?;
         let fact = |name: &str| {
             let text = information.as_str().unwrap_or_default();
@@ -151,15 +169,19 @@ impl Bus {
         let cwd = std::fs::read_link(format!("/proc/{id}/cwd"))?;
         let begun = tokio::time::Instant::now();
         // The connection is lost before there can be an answer.
-        let _ = ask(self.port, &["SHUTDOWN"]).await;
+        let _ = ask(self.host, self.port, &["SHUTDOWN"]).await;
         wait(|| async { Ok(!is_running(id)) }, "end").await?;
         let command =
             Command { key: format!("event-bus-{}", self.port), argv, cwd, env: Default::default(), ready: None };
         let logs: PathBuf = workspace::bundle().join("logs/servers");
         Supervisor::of_this_session()?.clear(&command.key)?;
         Supervisor::of_this_session()?.start(&command.key, &command, &logs)?;
-        wait(|| async { Ok(ask(self.port, &["PING"]).await.is_ok()) }, "come back").await?;
+        self.comes_back().await?;
         Ok(begun.elapsed())
+    }
+
+    async fn comes_back(&self) -> Verdict {
+        wait(|| async { Ok(ask(self.host, self.port, &["PING"]).await.is_ok()) }, "come back").await
     }
 }
 
@@ -197,7 +219,7 @@ mod tests {
     #[case::elsewhere("redis://redis:6379/0", None)]
     #[case::other("nats://127.0.0.1:4222", None)]
     fn only_a_redis_of_this_machine_can_be_handled(#[case] url: &str, #[case] port: Option<u16>) {
-        assert_eq!(Bus::at(url).ok().map(|bus| bus.port), port);
+        assert_eq!(Bus::at(url, None).ok().map(|bus| bus.port), port);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod compose;
+pub mod docker;
 pub mod health;
 pub mod servers;
 pub mod service;

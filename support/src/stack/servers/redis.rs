@@ -31,7 +31,7 @@ pub(super) async fn start() -> Result<Server, Failure> {
         url: format!("redis://127.0.0.1:{port}/0"),
         home,
     };
-    recipe.start(async |port| ask(port, &["PING"]).await.map(drop)).await
+    recipe.start(async |port| ask(Ipv4Addr::LOCALHOST, port, &["PING"]).await.map(drop)).await
 }
 
 /// Sends one command to the broker; gives its reply as JSON: texts, integers, null and lists.
@@ -39,15 +39,15 @@ pub(super) async fn start() -> Result<Server, Failure> {
 /// # Errors
 /// When the server cannot be reached, or its own text when it refuses.
 pub async fn command(event_bus: &Server, words: &[&str]) -> io::Result<Value> {
-    ask(event_bus.port, words).await
+    ask(Ipv4Addr::LOCALHOST, event_bus.port, words).await
 }
 
-/// As [`command`], for any broker on this machine, by its port.
+/// As [`command`], for any broker, by its address.
 ///
 /// # Errors
 /// As [`command`].
-pub async fn ask(port: u16, words: &[&str]) -> io::Result<Value> {
-    let mut stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?);
+pub async fn ask(host: Ipv4Addr, port: u16, words: &[&str]) -> io::Result<Value> {
+    let mut stream = BufReader::new(TcpStream::connect((host, port)).await?);
     let mut request = format!("*{}\r\n", words.len());
     for word in words {
         request += &format!("${}\r\n{word}\r\n", word.len());

@@ -1,0 +1,186 @@
+//! One compose project, asked and handled through the docker CLI alone.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::{
+    config::Run4Config,
+    session,
+    verdict::{Failure, Verdict},
+    workspace,
+};
+
+/// How long one command of the CLI may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The label by which everything of a project is found.
+pub(super) const LABEL: &str = "com.docker.compose.project";
+
+/// A compose project, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Project {
+    name: String,
+}
+
+/// A container as `docker compose ps --format json` tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "PascalCase"))]
+pub struct Container {
+    /// Its id.
+    #[serde(rename(deserialize = "ID"))]
+    pub id: String,
+    /// The service that it belongs to.
+    pub service: String,
+    /// `running`, `exited`.
+    pub state: String,
+    /// `healthy`, `unhealthy`, `starting`; empty without a health check.
+    #[serde(default)]
+    pub health: String,
+    /// Its ports on this machine.
+    #[serde(default)]
+    pub publishers: Option<Vec<Publisher>>,
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "PascalCase"))]
+pub struct Publisher {
+    /// The port in the container.
+    pub target_port: u16,
+    /// The port on this machine; 0 when it is not published.
+    pub published_port: u16,
+}
+
+impl Container {
+    /// The port of this machine for the port `target` of the container.
+    pub fn published(&self, target: u16) -> Option<u16> {
+        let all = self.publishers.iter().flatten();
+        all.filter(|it| it.target_port == target).map(|it| it.published_port).find(|port| *port != 0)
+    }
+}
+
+/// How a program in a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Executed {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it said, stdout then stderr.
+    pub output: String,
+}
+
+impl Project {
+    /// The project of this session: the configured name with the session's behind it, so that
+    /// runs stand beside each other.
+    pub fn of_this_session(config: &Run4Config) -> Self {
+        let session = workspace::session_id();
+        let short: String = session.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+        Self { name: format!("{}-{}", config.compose_project_name, short.to_lowercase()) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Notes that the project begins to be: the session's supervisor ends it.
+    ///
+    /// # Errors
+    /// BROKEN when that cannot be written down.
+    pub fn begin(&self) -> Verdict {
+        Ok(super::note(&session::folder(), &self.name)?)
+    }
+
+    /// All its containers, those that have ended too, by service.
+    ///
+    /// # Errors
+    /// FAIL when they cannot be listed.
+    pub async fn containers(&self) -> Result<BTreeMap<String, Container>, Failure> {
+        let text = self.compose(&["ps", "--all", "--format", "json"]).await?;
+        let read = |text: &str| serde_json::from_str::<Container>(text);
+        let containers: Result<Vec<Container>, _> = match text.trim_start().starts_with('[') {
+            true => serde_json::from_str(&text),
+            false => text.lines().filter(|line| !line.trim().is_empty()).map(read).collect(),
+        };
+        let containers = containers.map_err(|error| Failure::fail(format!("docker compose ps: {error}: {text}")))?;
+        Ok(containers.into_iter().map(|container| (container.service.clone(), container)).collect())
+    }
+
+    /// The container of a service.
+    ///
+    /// # Errors
+    /// FAIL when there is none.
+    pub async fn container(&self, service: &str) -> Result<Container, Failure> {
+        let missing = || Failure::fail(format!("{service} has no container in the project {}", self.name));
+        self.containers().await?.remove(service).ok_or_else(missing)
+    }
+
+    /// What `docker inspect` tells of the container of a service.
+    ///
+    /// # Errors
+    /// FAIL when there is none.
+    pub async fn inspect(&self, service: &str) -> Result<Value, Failure> {
+        let container = self.container(service).await?;
+        let text = succeed(&["inspect", &container.id]).await?;
+        Ok(serde_json::from_str::<Value>(&text)?[0].take())
+    }
+
+    /// What `docker network inspect` tells of a network of the project, by its name in the files.
+    ///
+    /// # Errors
+    /// FAIL when there is none.
+    pub async fn network(&self, name: &str) -> Result<Value, Failure> {
+        let filters = [format!("label={LABEL}={}", self.name), format!("label=com.docker.compose.network={name}")];
+        let id = succeed(&["network", "ls", "--quiet", "--filter", &filters[0], "--filter", &filters[1]]).await?;
+        let id = id.trim();
+        if id.is_empty() {
+            return Err(Failure::fail(format!("the project {} has no network {name}", self.name)));
+        }
+        Ok(serde_json::from_str::<Value>(&succeed(&["network", "inspect", id]).await?)?[0].take())
+    }
+
+    /// Runs a program in the container of a service.
+    ///
+    /// # Errors
+    /// FAIL when there is no such container.
+    pub async fn execute(&self, service: &str, argv: &[&str]) -> Result<Executed, Failure> {
+        let container = self.container(service).await?;
+        let words: Vec<&str> = ["exec", container.id.as_str()].into_iter().chain(argv.iter().copied()).collect();
+        let output = run(&words).await?;
+        let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Ok(Executed { code: output.status.code(), output: texts.concat() })
+    }
+
+    /// Restarts, pauses, unpauses, kills or starts the container of a service: a verb of `docker`.
+    ///
+    /// # Errors
+    /// FAIL when that does not work.
+    pub async fn act(&self, verb: &str, service: &str) -> Verdict {
+        let container = self.container(service).await?;
+        succeed(&[verb, &container.id]).await.map(drop)
+    }
+
+    async fn compose(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let words: Vec<&str> =
+            ["compose", "--project-name", &self.name].into_iter().chain(arguments.iter().copied()).collect();
+        succeed(&words).await
+    }
+}
+
+async fn run(arguments: &[&str]) -> Result<std::process::Output, Failure> {
+    // Away from the folder of the suite, whose files are no project of their own.
+    let output = Command::new("docker").args(arguments).current_dir("/").kill_on_drop(true).output();
+    let late = |_| Failure::fail(format!("docker {} has not ended after {} s", arguments.join(" "), LIMIT.as_secs()));
+    Ok(tokio::time::timeout(LIMIT, output).await.map_err(late)??)
+}
+
+async fn succeed(arguments: &[&str]) -> Result<String, Failure> {
+    let output = run(arguments).await?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(Failure::fail(format!("docker {}: {said}", arguments.join(" "))));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
