@@ -8,16 +8,19 @@ use std::{
 };
 
 use rstest::rstest;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{
+    config::{Run4Config, Substrate},
     pipeline::workspace::blank_state,
     prelude::*,
     stack::{
         compose::{Compose, ComposeError, GENERATED_POSITION, STATIC_FILES},
+        docker::Container,
         health::{HealthAggregate, poll_until_healthy},
         servers::{segment_exists, segments_below},
     },
-    sut::Process,
+    sut::{Place, Process, Profile},
     workspace,
 };
 
@@ -27,6 +30,9 @@ const TWINS: [(&str, &str); 3] = [
     ("contract_engine_http", "contract-engine"),
     ("codebase_intelligence_http", "codebase-intelligence"),
 ];
+
+/// The services of the sample PRD.
+const GENERATED: [&str; 3] = ["auth-service", "notification-service", "order-service"];
 
 /// The pause between two looks at a service on this machine.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -84,8 +90,7 @@ async fn sc_03_health_checks(pipeline_run: PipelineRun, mut build1: Build1, evid
     let services = services.into_iter().map(|(name, url)| (name, format!("{url}/health")));
     let urls: BTreeMap<_, _> = services.chain(twins).collect();
     let names: BTreeSet<_> = urls.keys().map(String::as_str).collect();
-    let generated = ["auth-service", "notification-service", "order-service"];
-    let expected = TWINS.map(|(_, name)| name).into_iter().chain(generated).collect();
+    let expected = TWINS.map(|(_, name)| name).into_iter().chain(GENERATED).collect();
     evidence.check_eq("the services", names, expected)?;
     let settings = pipeline_run.settings();
     let required = settings.required_consecutive_healthy.max(2);
@@ -182,7 +187,11 @@ async fn b3_06_compose_generation(orchestrator: Orchestrator, evidence: Evidence
 /// last file; a database on the network of the gateway is seen.
 #[rstest]
 #[tokio::test]
-async fn x_08_docker_compose_merge(orchestrator: Orchestrator, evidence: Evidence) -> Verdict {
+async fn x_08_docker_compose_merge(
+    orchestrator: Orchestrator,
+    pipeline_run: PipelineRun,
+    evidence: Evidence,
+) -> Verdict {
     let built = ["auth-service", "notification-service", "order-service"];
     generate(&orchestrator, &built, &evidence).await?;
     let file = orchestrator.workspace().compose_file();
@@ -201,8 +210,53 @@ async fn x_08_docker_compose_merge(orchestrator: Orchestrator, evidence: Evidenc
     evidence.check("a database on the gateway's network is seen", planted.members() != expected, planted.members())?;
     let strangers: BTreeSet<_> = planted.members()["frontend"].difference(&expected["frontend"]).copied().collect();
     evidence.check_eq("it is named", strangers, BTreeSet::from(["postgres"]))?;
-    evidence.observe("docker_network_inspect", "not run: it needs containers")
+    match pipeline_run.settings().substrate {
+        Substrate::Process => evidence.observe("docker_network_inspect", "not run: it needs containers"),
+        Substrate::Docker => live_networks_are_as_the_topology_says(&pipeline_run, &expected, &evidence).await,
+    }
 }
+
+/// The same of the networks that the engine made: members, whether a way leads out, and whether
+/// what is on the internal one alone has one.
+async fn live_networks_are_as_the_topology_says(
+    pipeline_run: &PipelineRun,
+    expected: &BTreeMap<&str, BTreeSet<&str>>,
+    evidence: &Evidence,
+) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let project = run.project()?;
+    let _lock = project.lock(false).await?;
+    let containers = project.containers().await?;
+    for (name, members) in expected {
+        let network = project.network(name).await?;
+        evidence.append("docker_network_inspect", &network)?;
+        let ids = network["Containers"].as_object().into_iter().flatten().map(|(id, _)| id.as_str());
+        let service = |id: &str| containers.values().find(|it| id.starts_with(&it.id)).map(|it| it.service.as_str());
+        let found: BTreeSet<_> = ids.map(|id| service(id).unwrap_or("a stranger")).collect();
+        evidence.check_eq(&format!("{name}: who is on it"), &found, members)?;
+        evidence.check_eq(&format!("{name}: internal"), &network["Internal"], &json!(*name == "backend"))?;
+    }
+    // The gateway stands for the world: nobody else is on the outer network alone.
+    let gateway = project.container("traefik").await?.id;
+    let members = project.network("frontend").await?["Containers"].take();
+    let mut addresses = members.as_object().into_iter().flatten().filter(|(id, _)| id.starts_with(&gateway));
+    let address = addresses.next().and_then(|(_, member)| member["IPv4Address"].as_str()?.split('/').next());
+    let address = address.ok_or_else(|| Failure::fail("the gateway has no address on its network"))?;
+    for (service, finds_out) in [("redis", false), ("postgres", false), ("order-service", true)] {
+        let ended = project.execute(service, &["sh", "-c", REACH, address, "80"]).await?;
+        evidence.check(
+            &format!("{service} finds a way out: {finds_out}"),
+            (ended.code == Some(0)) == finds_out,
+            ended,
+        )?;
+    }
+    Ok(())
+}
+
+/// Ends with 0 when a connection to host `$0`, port `$1` can be made, whatever the image has for it.
+const REACH: &str = r#"
+if command -v bash >/dev/null; then exec timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$0" "$1"; fi
+exec nc -z -w 3 "$0" "$1""#;
 
 /// R4-M4-006: a service that does not become healthy is told as such and the others are served all
 /// the same; the gateway strips the prefix; `down` leaves nothing, and there is nothing left to end.
@@ -447,4 +501,228 @@ fn check_with_docker(generated: &Path, evidence: &Evidence) -> Verdict {
     let output = config.args(["config", "-q"]).env("JWT_SECRET", "of-this-check").output()?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     evidence.check("docker compose config -q", output.status.success(), text)
+}
+
+// ---- What only containers can show (topology.md §2 to §7)
+
+/// Whether each of these services has a container that is healthy.
+fn are_healthy(containers: &BTreeMap<String, Container>, services: &[&str]) -> bool {
+    services.iter().all(|service| containers.get(*service).is_some_and(|it| it.health == "healthy"))
+}
+
+/// SC-02: `docker compose ps` shows the three generated services as healthy, and each answers at
+/// its port; listed, starting or gone would not do.
+#[rstest]
+#[tokio::test]
+async fn sc_02_app_deployment(pipeline_run: PipelineRun, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let project = run.project()?;
+    let _lock = project.lock(false).await?;
+    let containers = project.containers().await?;
+    evidence.observe("docker_compose_ps", &containers)?;
+    evidence.check(
+        "all three are healthy",
+        are_healthy(&containers, &GENERATED),
+        containers.keys().collect::<Vec<_>>(),
+    )?;
+    for name in GENERATED {
+        let mut twin = containers.clone();
+        twin.entry(name.to_owned()).and_modify(|container| container.health = "starting".into());
+        evidence.check(&format!("{name} would not do as long as it starts"), !are_healthy(&twin, &GENERATED), name)?;
+        twin.remove(name);
+        evidence.check(&format!("{name} may not be missing"), !are_healthy(&twin, &GENERATED), name)?;
+        let port = containers[name].published(8080);
+        let port = port.ok_or_else(|| Failure::fail(format!("{name} publishes no port")))?;
+        let answer = reqwest::get(format!("http://127.0.0.1:{port}/health")).await.map_err(Failure::fail)?;
+        evidence.check_eq(&format!("{name}: /health at its port"), answer.status().as_u16(), 200)?;
+    }
+    Ok(())
+}
+
+/// Memory limits in MiB (topology.md §5).
+const LIMITS: [(&str, u64); 9] = [
+    ("postgres", 512),
+    ("redis", 128),
+    ("contract-engine", 512),
+    ("architect", 512),
+    ("codebase-intelligence", 1024),
+    ("auth-service", 512),
+    ("order-service", 512),
+    ("notification-service", 512),
+    ("traefik", 128),
+];
+
+/// SC-02: every container has the memory limit of the topology, all of them stay below the 4.5 GB
+/// of the plan, and the run stays far below the limits.
+#[rstest]
+#[tokio::test]
+async fn sc_02_memory_budget(pipeline_run: PipelineRun, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let project = run.project()?;
+    let _lock = project.lock(false).await?;
+    let memory = project.memory().await?;
+    evidence.observe("memory_mib", &memory)?;
+    let mut limits = 0;
+    for (service, mebibytes) in LIMITS {
+        let limit = project.inspect(service).await?["HostConfig"]["Memory"].as_u64().unwrap_or(0) >> 20;
+        evidence.check_eq(&format!("{service}: limit in MiB"), limit, mebibytes)?;
+        limits += limit;
+    }
+    let used: f64 = memory.values().sum();
+    evidence.check("the limits are within 4.5 GiB", limits <= 4608, limits)?;
+    evidence.figure("memory of all containers", used.round(), "MiB", "at most 4608")?;
+    evidence.check("what is used is within the limits", used > 0.0 && used < 4608.0, used)
+}
+
+/// B1-01: the three servers of Build 1 run and are healthy in the merged project, a port of this
+/// machine answers for each, and nobody started before what it waits for.
+#[rstest]
+#[tokio::test]
+async fn b1_01_build1_deploy(pipeline_run: PipelineRun, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let project = run.project()?;
+    let _lock = project.lock(false).await?;
+    let containers = project.containers().await?;
+    evidence.observe("docker_compose_ps", &containers)?;
+    for (_, name) in TWINS {
+        let container = project.container(name).await?;
+        evidence.check_eq(&format!("{name}: its state"), container.state.as_str(), "running")?;
+        evidence.check_eq(&format!("{name}: its health"), container.health.as_str(), "healthy")?;
+        let port = container.published(8000).ok_or_else(|| Failure::fail(format!("{name} publishes no port")))?;
+        let answer = reqwest::get(format!("http://127.0.0.1:{port}/api/health")).await.map_err(Failure::fail)?;
+        evidence.check_eq(&format!("{name}: /api/health at its port"), answer.status().as_u16(), 200)?;
+        let body: Value = answer.json().await.map_err(Failure::fail)?;
+        evidence.check_eq(&format!("{name}: who answers"), &body["service_name"], &json!(name))?;
+    }
+    let started = &run.started;
+    evidence.observe("started_at", started)?;
+    for (service, needs) in CASCADE {
+        for need in *needs {
+            let [before, after] = [need, service].map(|name| started.get(*name).copied());
+            evidence.check(
+                &format!("{service} started after {need}"),
+                before.is_some() && after > before,
+                [before, after],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Who waits for whom (topology.md §5, §6).
+const CASCADE: &[(&str, &[&str])] = &[
+    ("contract-engine", &["postgres"]),
+    ("architect", &["contract-engine"]),
+    ("codebase-intelligence", &["contract-engine"]),
+    ("auth-service", &["postgres", "redis", "architect", "codebase-intelligence"]),
+    ("order-service", &["postgres", "redis", "architect", "codebase-intelligence"]),
+    ("notification-service", &["postgres", "redis", "architect", "codebase-intelligence"]),
+    ("traefik", &["architect", "auth-service", "order-service", "notification-service"]),
+];
+
+/// B1-01: a server whose process dies is started again by the engine, becomes healthy, and is
+/// reached by its route as before.
+#[rstest]
+#[tokio::test]
+async fn b1_01_killed_server_comes_back(pipeline_run: PipelineRun, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let project = run.project()?;
+    let _lock = project.lock(true).await?;
+    let before = project.inspect("architect").await?;
+    let id = before["State"]["Pid"].as_i64().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let id = id.ok_or_else(|| Failure::fail("the architect has no process"))?;
+    // `docker kill` would be a wish of the operator, who is obeyed: it is not started again.
+    kill_process(id, Signal::KILL).map_err(|error| Failure::untestable(format!("no right to kill it: {error}")))?;
+    let begun = Instant::now();
+    let came_back = loop {
+        let container = project.inspect("architect").await?;
+        let is_back = container["RestartCount"] != before["RestartCount"];
+        if (is_back && container["State"]["Health"]["Status"] == "healthy") || begun.elapsed() > Duration::from_secs(60)
+        {
+            break container;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    };
+    evidence.observe("seconds_until_healthy", begun.elapsed().as_secs_f64())?;
+    evidence.check_eq("restarts", &came_back["RestartCount"], &json!(1))?;
+    evidence.check_eq("its health", &came_back["State"]["Health"]["Status"], &json!("healthy"))?;
+    let gateway = run.address()?.gateway.unwrap_or_default();
+    let urls = BTreeMap::from([("architect".to_owned(), format!("{gateway}/api/architect/api/health"))]);
+    let polled = poll_until_healthy(&urls, Duration::from_secs(10), INTERVAL, 1).await;
+    evidence.check("its route leads to it again", polled["architect"].healthy, &polled)
+}
+
+/// B1-20: the architect's container finds contract-engine by its name, and order-service's finds
+/// auth-service; a name that nobody has is found by neither.
+#[rstest]
+#[tokio::test]
+async fn b1_20_inter_container_dns(config: Run4Config, pipeline_run: PipelineRun, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let project = run.project()?;
+    let _lock = project.lock(false).await?;
+    let profile = Profile::of(&config).map_err(Failure::broken)?;
+    let probe = profile.command("container_probe", &Place::new(&run.workspace)).map_err(Failure::broken)?;
+    let probe = probe.ok_or_else(|| Failure::untestable("container_probe"))?;
+    let probe: Vec<&str> = probe.argv.iter().map(String::as_str).filter(|argument| *argument != "{url}").collect();
+    let python = "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)";
+    let python = ["python3", "-c", python];
+    for (from, program, host, path) in [
+        ("architect", &probe[..], "contract-engine:8000", "/api/health"),
+        ("order-service", &python[..], "auth-service:8080", "/health"),
+    ] {
+        let asked = async |host: &str| {
+            let url = format!("http://{host}{path}");
+            let argv: Vec<&str> = program.iter().copied().chain([url.as_str()]).collect();
+            project.execute(from, &argv).await
+        };
+        let found = asked(host).await?;
+        evidence.append("probes", json!({ "from": from, "of": host, "ended": found }))?;
+        evidence.check(&format!("{from} reaches {host}"), found.code == Some(0), &found)?;
+        let nobody = asked("nobody-has-this-name:8000").await?;
+        evidence.check(&format!("{from} does not find a name that nobody has"), nobody.code != Some(0), &nobody)?;
+    }
+    Ok(())
+}
+
+/// Prefix, path behind it, and the title or name of who has to answer (topology.md §7).
+const ROUTES: [(&str, &str, &str, &str); 9] = [
+    ("architect", "/api/health", "/service_name", "architect"),
+    ("contracts", "/api/health", "/service_name", "contract-engine"),
+    ("contracts", "/api/contracts", "/items", ""),
+    ("codebase", "/api/health", "/service_name", "codebase-intelligence"),
+    ("auth", "/health", "/status", "healthy"),
+    ("auth", "/openapi.json", "/info/title", "auth-service"),
+    ("orders", "/openapi.json", "/info/title", "order-service"),
+    ("notifications", "/openapi.json", "/info/title", "notification-service"),
+    ("orders", "/health", "/status", "healthy"),
+];
+
+/// B3-07: each working URL of the routing table reaches its service through the gateway by the
+/// labels of the containers; what has no route, or no such path behind it, is a 404.
+#[rstest]
+#[tokio::test]
+async fn b3_07_traefik_routing(pipeline_run: PipelineRun, evidence: Evidence) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let _lock = run.project()?.lock(false).await?;
+    let gateway = run.address()?.gateway.ok_or_else(|| Failure::fail("the run names no gateway"))?;
+    let get = async |path: &str| reqwest::get(format!("{gateway}{path}")).await.map_err(Failure::fail);
+    for (prefix, path, pointer, who) in ROUTES {
+        let path = format!("/api/{prefix}{path}");
+        let answer = get(&path).await?;
+        evidence.check_eq(&format!("{path}: HTTP status"), answer.status().as_u16(), 200)?;
+        let body: Value = answer.json().await.map_err(Failure::fail)?;
+        let said = body.pointer(pointer).cloned().unwrap_or_default();
+        let fits = said.as_str().map_or(said.is_array() && who.is_empty(), |said| similar(said, who));
+        evidence.check(&format!("{path}: {pointer} says who answers"), fits, &said)?;
+    }
+    for path in ["/api/architect/health", "/api/nobody/health", "/"] {
+        evidence.check_eq(&format!("{path}: HTTP status"), get(path).await?.status().as_u16(), 404)?;
+    }
+    Ok(())
+}
+
+/// Whether a title is that of a service, however its words are written: `Order Service API`.
+fn similar(title: &str, service: &str) -> bool {
+    let plain = |text: &str| text.to_lowercase().replace([' ', '_', '-'], "");
+    plain(title).contains(&plain(service))
 }

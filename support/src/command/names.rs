@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    config::Run4Config,
-    matrix::{Matrix, displayed_name, function_name},
+    config::{Run4Config, Substrate},
+    matrix::{Matrix, Need, Row, displayed_name, function_name},
     sut::Profile,
     workspace,
 };
@@ -44,11 +44,16 @@ fn list(program: &str, arguments: &[String]) -> std::io::Result<u8> {
     Ok(u8::try_from(code).unwrap_or(1))
 }
 
-/// Tells whether a test belongs to a row whose manifest keys the profile lacks. `None` when
+/// Tells whether a test belongs to a row whose manifest keys the profile lacks, or that needs
+/// containers where there are none. `None` when
 /// settings or profile cannot be read: then the tests run and say so themselves.
 fn unmet_rows() -> Option<impl Fn(&str) -> bool> {
     let matrix = Matrix::load().ok()?;
     let config = Run4Config::load(&workspace::root()).ok()?;
     let profile = Profile::read(&config.sut_manifest, Default::default()).ok()?;
-    Some(move |test: &str| matrix.claimed_by(test).is_some_and(|row| row.keys.iter().any(|key| !profile.has(key))))
+    let lacks = move |row: &Row| {
+        let needs_containers = row.need == Need::Docker && config.substrate == Substrate::Process;
+        needs_containers || row.keys.iter().any(|key| !profile.has(key))
+    };
+    Some(move |test: &str| matrix.claimed_by(test).is_some_and(&lacks))
 }

@@ -29,6 +29,20 @@ pub(crate) fn folder() -> PathBuf {
     workspace::output().join("session").join(workspace::session_id())
 }
 
+/// Takes the lock `name` of this session, shared or `alone`; it is free when the result is dropped,
+/// or its holder dies.
+///
+/// # Errors
+/// BROKEN when the lock cannot be had.
+pub(crate) async fn lock(name: &str, alone: bool) -> Result<File, Failure> {
+    std::fs::create_dir_all(folder())?;
+    let lock = File::options().create(true).append(true).open(folder().join(format!("{name}.lock")))?;
+    // Waiting on a thread of its own, since the holder may be another task on this one.
+    let taken =
+        tokio::task::spawn_blocking(move || if alone { lock.lock() } else { lock.lock_shared() }.map(|()| lock));
+    Ok(taken.await.map_err(Failure::broken)??)
+}
+
 /// The shared value `name`: computed by `make` in the first test process that asks, and
 /// read by every other. A failure is shared too, so that it costs its time only once.
 ///
@@ -45,11 +59,7 @@ where
         Failure(Status),
     }
     let value_path = folder().join(format!("{name}.json"));
-    std::fs::create_dir_all(folder())?;
-    let lock = File::options().create(true).append(true).open(folder().join(format!("{name}.lock")))?;
-    // The kernel releases the lock when its holder dies, so a killed test blocks nobody. Waiting
-    // on a thread of its own, since the holder may be another task on this one.
-    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.map_err(Failure::broken)??;
+    let lock = lock(name, true).await?;
     if let Ok(text) = std::fs::read(&value_path) {
         return match serde_json::from_slice(&text)? {
             Stored::Value(value) => Ok(value),

@@ -1,7 +1,8 @@
 //! One compose project, asked and handled through the docker CLI alone.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs::File, time::Duration};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::process::Command;
@@ -93,6 +94,15 @@ impl Project {
         Ok(super::note(&session::folder(), &self.name)?)
     }
 
+    /// Keeps others from ending its containers as long as the result lives, or with `alone` from
+    /// looking at them: for the test that ends one.
+    ///
+    /// # Errors
+    /// BROKEN when the lock cannot be had.
+    pub async fn lock(&self, alone: bool) -> Result<File, Failure> {
+        session::lock("containers", alone).await
+    }
+
     /// All its containers, those that have ended too, by service.
     ///
     /// # Errors
@@ -125,6 +135,21 @@ impl Project {
         let container = self.container(service).await?;
         let text = succeed(&["inspect", &container.id]).await?;
         Ok(serde_json::from_str::<Value>(&text)?[0].take())
+    }
+
+    /// When each of its containers was started last, by service.
+    ///
+    /// # Errors
+    /// FAIL when the engine does not tell.
+    pub async fn started(&self) -> Result<BTreeMap<String, DateTime<Utc>>, Failure> {
+        let mut all = BTreeMap::new();
+        for service in self.containers().await?.into_keys() {
+            let at = self.inspect(&service).await?["State"]["StartedAt"].take();
+            let at =
+                serde_json::from_value(at).map_err(|error| Failure::fail(format!("{service}: StartedAt: {error}")))?;
+            all.insert(service, at);
+        }
+        Ok(all)
     }
 
     /// What `docker network inspect` tells of a network of the project, by its name in the files.
@@ -162,6 +187,29 @@ impl Project {
         succeed(&[verb, &container.id]).await.map(drop)
     }
 
+    /// What each of its containers has in memory now, in MiB, without the file cache, by service.
+    ///
+    /// # Errors
+    /// FAIL when the engine does not tell.
+    pub async fn memory(&self) -> Result<BTreeMap<String, f64>, Failure> {
+        let containers = self.containers().await?;
+        let ids = containers.values().map(|container| container.id.as_str());
+        let words: Vec<&str> = ["stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}"]
+            .into_iter()
+            .chain(ids)
+            .collect();
+        let text = succeed(&words).await?;
+        let of = |container: &Container| {
+            let line = text.lines().find(|line| line.starts_with(&container.id))?;
+            mebibytes(line.split_whitespace().nth(1)?)
+        };
+        let missing = |service: &str| Failure::fail(format!("docker stats does not tell of {service}: {text}"));
+        let told = |(service, container): (String, Container)| {
+            of(&container).ok_or_else(|| missing(&service)).map(|memory| (service, memory))
+        };
+        containers.into_iter().map(told).collect()
+    }
+
     async fn compose(&self, arguments: &[&str]) -> Result<String, Failure> {
         let words: Vec<&str> =
             ["compose", "--project-name", &self.name].into_iter().chain(arguments.iter().copied()).collect();
@@ -183,4 +231,27 @@ async fn succeed(arguments: &[&str]) -> Result<String, Failure> {
         return Err(Failure::fail(format!("docker {}: {said}", arguments.join(" "))));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// `12.5MiB` and its like, in MiB.
+fn mebibytes(text: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 4] = [("KiB", 1.0 / 1024.0), ("MiB", 1.0), ("GiB", 1024.0), ("B", 1.0 / 1_048_576.0)];
+    let (unit, size) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
+    Some(text.strip_suffix(unit)?.trim().parse::<f64>().ok()? * size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("12.5MiB", Some(12.5))]
+    #[case("1.5GiB", Some(1536.0))]
+    #[case("512KiB", Some(0.5))]
+    #[case("0B", Some(0.0))]
+    #[case("--", None)]
+    fn sizes_are_read(#[case] text: &str, #[case] size: Option<f64>) {
+        assert_eq!(mebibytes(text), size);
+    }
 }
