@@ -650,6 +650,11 @@ async fn r4_m3_001_interrupted_builder_saves_its_state(
     let state = read().unwrap_or_default();
     evidence.check_eq("interrupted", &state["interrupted"], &json!(true))?;
     evidence.check_eq("success", &state["summary"]["success"], &json!(false))?;
+    // What was killed with it may take a moment to be gone.
+    let begun = Instant::now();
+    while !marked_processes(&cwd)?.is_empty() && begun.elapsed() < Duration::from_secs(1) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     evidence.check_eq("what it left running", marked_processes(&cwd)?, Vec::new())
 }
 

@@ -87,6 +87,7 @@ fn setup() -> Outcome {
     if let Err(error) = toolbox::ensure() {
         eprintln!("warning: {error}; what needs it will be UNTESTABLE(toolbox)");
     }
+    preflight::prepare_images(&config)?;
     let bundle = workspace::bundle();
     if bundle.exists() {
         std::fs::remove_dir_all(&bundle)?;

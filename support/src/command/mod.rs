@@ -10,10 +10,15 @@ mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use miette::Report;
 
-use crate::{audit, config::Run4Config, workspace};
+use crate::{
+    audit,
+    config::{Run4Config, Substrate},
+    stack::docker,
+    workspace,
+};
 
 /// Exit codes (DESIGN "A verdict has five values").
 mod exit {
@@ -36,6 +41,7 @@ Examples:
   cargo run4 m2               one milestone
   cargo run4 B1-07 SC-07      two ids of the matrix
   cargo run4 R4-M2-004        the tests of a requirement
+  cargo run4 --substrate docker   the services in containers
   cargo run4 --resume         go on after an interruption
   cargo run4 audit            write the report of the last run again
   RUN4_SUT_MANIFEST=my.toml cargo run4   another system
@@ -57,6 +63,38 @@ struct Verify {
     /// Go on with the last run at its first open milestone
     #[arg(long, conflicts_with = "selection")]
     resume: bool,
+    /// Where services run; `auto` takes containers where an engine and the images are there.
+    /// Without it the setting `substrate` says
+    #[arg(long, value_name = "SUBSTRATE")]
+    substrate: Option<Wanted>,
+}
+
+/// A substrate of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Wanted {
+    Process,
+    Docker,
+    Auto,
+}
+
+impl Wanted {
+    /// The substrate that this comes to on this machine, with what there is to say about it.
+    fn settle(self) -> Substrate {
+        match self {
+            Self::Process => Substrate::Process,
+            Self::Docker => Substrate::Docker,
+            Self::Auto => match docker::readiness().and_then(|()| docker::images().map(drop)) {
+                Ok(()) => {
+                    eprintln!("substrate docker: an engine answers, and the images are there");
+                    Substrate::Docker
+                }
+                Err(reason) => {
+                    eprintln!("substrate process: {reason}");
+                    Substrate::Process
+                }
+            },
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -95,7 +133,10 @@ pub fn main() -> ExitCode {
         Some(Command::Audit { bundle }) => write_audit(&workspace::root().join(bundle)),
         Some(Command::Doctor) => settings().and_then(|config| preflight::doctor(&config)),
         Some(Command::Bench) => bench::in_release(),
-        None => settings().and_then(|config| verify::run(&config, &cli.verify.selection, cli.verify.resume)),
+        None => settings().and_then(|mut config| {
+            config.substrate = cli.verify.substrate.map_or(config.substrate, Wanted::settle);
+            verify::run(&config, &cli.verify.selection, cli.verify.resume)
+        }),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

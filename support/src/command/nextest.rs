@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     audit::{Manifest, Run},
+    config::Substrate,
     matrix::function_name,
     workspace::{self, BUNDLE_VARIABLE, SESSION_VARIABLE},
 };
@@ -33,6 +34,16 @@ const THREADS_VARIABLE: &str = "NEXTEST_TEST_THREADS";
 
 /// Exit codes of nextest that mean "the tests ran to their end".
 const RAN: [i32; 2] = [0, 100];
+
+/// The setting of the substrate, for the tests.
+const SUBSTRATE_VARIABLE: &str = "RUN4_SUBSTRATE";
+
+/// What the runs of one session have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Session<'a> {
+    pub(super) id: &'a str,
+    pub(super) substrate: Substrate,
+}
 
 /// How a run of nextest ended.
 #[derive(Debug)]
@@ -61,15 +72,16 @@ fn test_threads() -> OsString {
     std::env::var_os(THREADS_VARIABLE).unwrap_or_else(|| (4 * cores).to_string().into())
 }
 
-/// A `cargo nextest` command in the workspace, away from the terminal.
-pub(super) fn command(arguments: &[&str]) -> Command {
+/// A `cargo nextest` command in the workspace, away from the terminal, for tests on `substrate`.
+pub(super) fn command(arguments: &[&str], substrate: Substrate) -> Command {
     let mut command = Command::new("cargo");
     command.arg("nextest").args(arguments).current_dir(workspace::root()).stdin(Stdio::null()).kill_on_drop(true);
+    command.env(SUBSTRATE_VARIABLE, substrate.to_string());
     command
 }
 
 /// Runs the tests that `filter` selects as part of `session` and shows their progress.
-pub(super) async fn run(title: &str, filter: &str, bundle: &Path, session: &str) -> io::Result<Ended> {
+pub(super) async fn run(title: &str, filter: &str, bundle: &Path, session: &Session<'_>) -> io::Result<Ended> {
     let begun = Instant::now();
     let junit = junit_path(PROFILE);
     // What is there afterwards is of this run.
@@ -78,17 +90,18 @@ pub(super) async fn run(title: &str, filter: &str, bundle: &Path, session: &str)
     }
     let log = bundle.join("logs").join(format!("nextest-{}.log", title.to_lowercase()));
     std::fs::create_dir_all(bundle.join("logs"))?;
-    let mut child = command(&["run", "--profile", PROFILE, "--no-input-handler", "--no-tests", "warn"])
-        .env(THREADS_VARIABLE, test_threads())
-        .args(["--message-format", "libtest-json-plus", "-E", filter])
-        .env("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1")
-        .env(SESSION_VARIABLE, session)
-        .env(BUNDLE_VARIABLE, bundle)
-        .stdout(Stdio::piped())
-        .stderr(File::create(&log)?)
-        // A group of its own: Ctrl-C reaches it once, passed on below.
-        .process_group(0)
-        .spawn()?;
+    let mut child =
+        command(&["run", "--profile", PROFILE, "--no-input-handler", "--no-tests", "warn"], session.substrate)
+            .env(THREADS_VARIABLE, test_threads())
+            .args(["--message-format", "libtest-json-plus", "-E", filter])
+            .env("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1")
+            .env(SESSION_VARIABLE, session.id)
+            .env(BUNDLE_VARIABLE, bundle)
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            // A group of its own: Ctrl-C reaches it once, passed on below.
+            .process_group(0)
+            .spawn()?;
     let progress = Progress::start(title);
     let (interrupted, counts) = follow(&mut child, &progress).await?;
     let status = child.wait().await?;

@@ -1,12 +1,16 @@
 //! What this machine must have, checked before anything runs (spec README §9).
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use super::{Outcome, Problem, exit};
 use crate::{
     audit::SystemInfo,
-    config::Run4Config,
-    stack::servers::survey,
+    config::{Run4Config, Substrate},
+    stack::{docker, servers::survey},
     sut::{Port, Profile},
     toolbox, workspace,
 };
@@ -264,6 +268,21 @@ pub(super) fn prepare_system(config: &Run4Config) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// On the docker substrate, makes the images that are missing or stale.
+pub(super) fn prepare_images(config: &Run4Config) -> Result<(), Problem> {
+    const HELP: &str = "leave `--substrate docker` out to run everything as processes";
+    if config.substrate == Substrate::Process {
+        return Ok(());
+    }
+    let failed = |reason: String| Problem::unverified(miette::miette!(help = HELP, "substrate docker: {reason}"));
+    docker::readiness().map_err(failed)?;
+    eprintln!("checking the images");
+    let script = workspace::root().join("docker/images.sh");
+    let made = Command::new(&script).stdout(Stdio::null()).status();
+    let made = made.map_err(|error| failed(format!("{}: {error}", script.display())))?;
+    if made.success() { Ok(()) } else { Err(failed(format!("docker/images.sh ended with {made}"))) }
 }
 
 #[cfg(test)]

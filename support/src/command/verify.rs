@@ -15,7 +15,7 @@ use super::{
 use crate::{
     atomic,
     audit::{self, Audit, Manifest, RunKind},
-    config::Run4Config,
+    config::{Run4Config, Substrate},
     evidence::Record,
     matrix::{Matrix, requirements},
     session::{Watch, start_supervisor},
@@ -56,8 +56,9 @@ pub(super) fn run(config: &Run4Config, words: &[String], resume: bool) -> Outcom
     if resume && let Some(words) = state.milestone_artifacts.get(SELECTION) {
         selection = parse(&serde_json::from_value::<Vec<String>>(words.clone()).map_err(std::io::Error::other)?)?;
     }
-    let session = state.run_id.to_string();
-    let watch = Watch { session: session.clone(), runner: std::process::id(), afterwards: Vec::new() };
+    let id = state.run_id.to_string();
+    let session = nextest::Session { id: &id, substrate: config.substrate };
+    let watch = Watch { session: id.clone(), runner: std::process::id(), afterwards: Vec::new() };
     start_supervisor(&watch, &bundle.join("logs/supervisor.log"))?;
     let interrupted = block_on(milestones(bundle, &session, &selection, &mut state))??;
 
@@ -107,7 +108,7 @@ fn set_up(config: &Run4Config) -> Result<(), Problem> {
     if let Err(error) = toolbox::ensure() {
         eprintln!("warning: {error}; rows that need it are UNTESTABLE(toolbox)");
     }
-    Ok(())
+    preflight::prepare_images(config)
 }
 
 /// The table at the end of a run: what is not PASS, the counts, and where the report is.
@@ -140,7 +141,14 @@ fn begin(config: &Run4Config, bundle: &Path, words: &[String], resume: bool) -> 
         eprintln!("the state of the last run is unusable ({reason}); it is kept at {}", kept_at.display());
     }
     match loaded.state() {
-        Some(state) if resume => return Ok(state),
+        Some(state) if resume => {
+            let before = Manifest::load(bundle).map_err(unreadable)?.substrate;
+            if before != config.substrate {
+                let (now, help) = (config.substrate, format!("add `--substrate {before}`"));
+                return Err(Problem::usage(miette::miette!(help = help, "the run is one of {before}, not of {now}")));
+            }
+            return Ok(state);
+        }
         Some(state) => put_away(bundle, &state.run_id.to_string())?,
         None if resume => {
             return Err(Problem::usage(miette::miette!(
@@ -181,11 +189,11 @@ fn put_away(bundle: &Path, run: &str) -> std::io::Result<()> {
 /// Runs the selected milestones in their order; tells whether a signal ended the run.
 async fn milestones(
     bundle: &Path,
-    session: &str,
+    session: &nextest::Session<'_>,
     selection: &Selection,
     state: &mut Run4State,
 ) -> Result<bool, Problem> {
-    let present = list(bundle).await?;
+    let present = list(bundle, session.substrate).await?;
     for milestone in select::milestones() {
         let Some(filter) = selection.filter(milestone, &present) else { continue };
         if state.completed_milestones.contains(&milestone) {
@@ -227,11 +235,11 @@ async fn milestones(
 
 /// Writes the list of the suite's tests into the bundle: what must appear in JUnit. Gives the
 /// test binaries that exist.
-async fn list(bundle: &Path) -> Result<BTreeSet<String>, Problem> {
+async fn list(bundle: &Path, substrate: Substrate) -> Result<BTreeSet<String>, Problem> {
     // All packages, as every other build has it: another choice would compile anew what they share.
     let arguments = ["list", "--profile", nextest::PROFILE, "--message-format", "json", "-E", "package(=run4)"];
     // The first time this builds the tests, which an engineer wants to watch.
-    let output = nextest::command(&arguments).stderr(Stdio::inherit()).output().await?;
+    let output = nextest::command(&arguments, substrate).stderr(Stdio::inherit()).output().await?;
     if !output.status.success() {
         return Err(Problem::unverified(miette::miette!("the tests cannot be listed: see the text above")));
     }

@@ -14,6 +14,13 @@ const PREFIX: &str = "RUN4_";
 
 /// Variables with the prefix that choose a session or a tool and are no settings.
 const NOT_SETTINGS: [&str; 3] = ["RUN4_SESSION", "RUN4_BUNDLE", "RUN4_PYTHON"];
+
+/// `cargo nextest run -P docker` asks for the substrate of that name, unless `RUN4_SUBSTRATE` says
+/// another.
+const NEXTEST_PROFILE: &str = "NEXTEST_PROFILE";
+const DOCKER_PROFILE: &str = "docker";
+const SUBSTRATE: &str = "substrate";
+
 const INTERNAL_PREFIX: &str = "RUN4_INTERNAL_";
 
 /// Defaults, file and variables, merged.
@@ -74,6 +81,10 @@ impl Variables {
     fn read(variables: impl Iterator<Item = (OsString, OsString)>, known: &Dict) -> Result<Self, ConfigError> {
         let mut dict = Dict::new();
         for (name, text) in variables {
+            if name == NEXTEST_PROFILE && text == DOCKER_PROFILE {
+                dict.entry(SUBSTRATE.to_owned()).or_insert_with(|| Value::from(DOCKER_PROFILE));
+                continue;
+            }
             let Some(key) = name.to_str().and_then(setting_of) else { continue };
             let text = text.into_string().map_err(|text| ConfigError::InvalidValue {
                 key: spell(&key, &Origin::Environment),

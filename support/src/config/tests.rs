@@ -114,6 +114,8 @@ fn units_become_durations() {
 
 #[rstest]
 #[case("RUN4_COMPOSE_PROJECT_NAME", "007", |config: &Run4Config| config.compose_project_name == "007")]
+#[case("NEXTEST_PROFILE", "docker", |config: &Run4Config| config.substrate == Substrate::Docker)]
+#[case("NEXTEST_PROFILE", "ci", |config: &Run4Config| config.substrate == Substrate::Process)]
 #[case("RUN4_SUBSTRATE", "docker", |config: &Run4Config| config.substrate == Substrate::Docker)]
 #[case("RUN4_BUILDER_DEPTH", "quick", |config: &Run4Config| config.builder_depth == BuilderDepth::Quick)]
 #[case("RUN4_AUTO_APPROVE", "false", |config: &Run4Config| !config.auto_approve)]
