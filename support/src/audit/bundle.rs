@@ -32,6 +32,9 @@ pub struct Manifest {
     schema_version: u32,
     /// The session that all of it belongs to.
     pub session: String,
+    /// The sessions of the other bundles that were merged into this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<String>,
     /// Who ran it.
     pub kind: RunKind,
     /// When the session began.
@@ -111,6 +114,7 @@ impl Manifest {
         Self {
             schema_version: SCHEMA_VERSION,
             session: session.to_owned(),
+            merged: Vec::new(),
             kind,
             started_at: Utc::now(),
             finished_at: None,
@@ -155,6 +159,11 @@ impl Manifest {
     /// The file system's own.
     pub fn save(&self, bundle: &Path) -> io::Result<()> {
         atomic::write_json(&bundle.join(FILE_NAME), self)
+    }
+
+    /// Every session whose records belong to the bundle.
+    pub(super) fn sessions(&self) -> BTreeSet<&str> {
+        self.merged.iter().map(String::as_str).chain([self.session.as_str()]).collect()
     }
 
     /// Notes a run of the test runner; it takes the place of an earlier one with the same file.

@@ -67,7 +67,8 @@ impl RowVerdict {
 /// Everything a verdict rests on.
 pub(super) struct Facts<'a> {
     pub(super) matrix: &'a Matrix,
-    pub(super) session: &'a str,
+    /// The sessions whose records count.
+    pub(super) sessions: &'a BTreeSet<&'a str>,
     pub(super) substrate: Substrate,
     /// The manifest keys that the system has.
     pub(super) keys: &'a BTreeSet<String>,
@@ -122,7 +123,9 @@ impl Facts<'_> {
         match self.testimonies.get(name) {
             None => Seen::Nothing,
             Some(Testimony::Spoilt(reason)) => Seen::Spoilt(reason),
-            Some(Testimony::Intact(record)) if record.session != self.session => Seen::Foreign(&record.session),
+            Some(Testimony::Intact(record)) if !self.sessions.contains(record.session.as_str()) => {
+                Seen::Foreign(&record.session)
+            }
             Some(Testimony::Intact(record)) => Seen::Record(record),
         }
     }

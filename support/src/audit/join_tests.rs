@@ -46,10 +46,10 @@ impl World {
     }
 
     fn judge(&self) -> (Vec<TestVerdict>, Vec<RowVerdict>) {
-        let matrix = matrix();
+        let (matrix, sessions) = (matrix(), BTreeSet::from([SESSION]));
         let facts = Facts {
             matrix: &matrix,
-            session: SESSION,
+            sessions: &sessions,
             substrate: self.substrate,
             keys: &self.keys,
             listing: self.listing.as_ref(),

@@ -11,6 +11,7 @@ mod join;
 mod junit;
 mod listing;
 mod measures;
+mod merge;
 mod name;
 mod observations;
 mod problem;
@@ -39,6 +40,7 @@ pub use coverage::ToolCoverage;
 pub use flows::{Flow, Flows, Proof};
 pub use join::{RowVerdict, TestVerdict};
 pub use measures::Scores;
+pub use merge::{MergeError, merge};
 pub use name::TestName;
 pub use observations::{Measured, PipelinePhase, Timing};
 pub use problem::Problem;
@@ -159,12 +161,13 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     if executions.values().all(|execution| execution.outcome == junit::Outcome::Skipped) {
         problems.insert(Problem::NothingRan);
     }
-    let observations = Observations::gather(&testimonies, &manifest.session, &promises.matrix);
+    let sessions = manifest.sessions();
+    let observations = Observations::gather(&testimonies, &sessions, &promises.matrix);
     problems.extend(observations.problems);
 
     let facts = Facts {
         matrix: &promises.matrix,
-        session: &manifest.session,
+        sessions: &sessions,
         substrate: manifest.substrate,
         keys: &manifest.system.keys,
         listing: listing.as_ref(),

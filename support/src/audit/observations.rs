@@ -1,7 +1,7 @@
 //! What tests measured while they ran: tool calls, times, phases of the pipeline and other
 //! figures, from the sealed records of this session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -72,11 +72,17 @@ pub(super) struct Observations {
 }
 
 impl Observations {
-    pub(super) fn gather(testimonies: &BTreeMap<TestName, Testimony>, session: &str, matrix: &Matrix) -> Self {
+    pub(super) fn gather(
+        testimonies: &BTreeMap<TestName, Testimony>,
+        sessions: &BTreeSet<&str>,
+        matrix: &Matrix,
+    ) -> Self {
         let mut all = Self::default();
         for (name, testimony) in testimonies {
             match testimony {
-                Testimony::Intact(record) if record.session == session => all.add(name, record, matrix),
+                Testimony::Intact(record) if sessions.contains(record.session.as_str()) => {
+                    all.add(name, record, matrix)
+                }
                 Testimony::Intact(_) | Testimony::Spoilt(_) => (),
             }
         }

@@ -96,7 +96,7 @@ pub(super) fn matrix() -> Matrix {
     Matrix::read(file.path()).expect("the sample matrix has the right shape")
 }
 
-fn promises() -> Promises {
+pub(super) fn promises() -> Promises {
     let matrix = matrix();
     let id = |written: &str| matrix.named(written).expect("in the sample").id.clone();
     let flow = |key: &str, title: &str, ids: &[&str], tests: &[&str]| FlowPromise {

@@ -8,7 +8,10 @@ mod preflight;
 mod select;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use miette::Report;
@@ -44,6 +47,7 @@ Examples:
   cargo run4 --substrate docker   the services in containers
   cargo run4 --resume         go on after an interruption
   cargo run4 audit            write the report of the last run again
+  cargo run4 audit --bundle m1 m2 m3   one report of the bundles of several jobs
   RUN4_SUT_MANIFEST=my.toml cargo run4   another system
 
 Exit codes: 0 all verified, 1 a promise is broken, 2 something could not be verified, 64 bad usage."
@@ -103,9 +107,12 @@ enum Command {
     Doctor,
     /// Write the report of a run again from what it left
     Audit {
-        /// The folder of the run
-        #[arg(long, value_name = "DIR", default_value = ".run4")]
-        bundle: PathBuf,
+        /// The folder of the run; several are merged, as those of the jobs of a CI matrix
+        #[arg(long, value_name = "DIR", num_args = 1.., default_value = ".run4")]
+        bundle: Vec<PathBuf>,
+        /// Where several are merged to
+        #[arg(long, value_name = "DIR", default_value = ".run4/merged")]
+        into: PathBuf,
     },
     /// Measure the reference servers in release and print the figures
     Bench,
@@ -130,7 +137,7 @@ pub fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Some(Command::Internal { command }) => internal::run(command),
-        Some(Command::Audit { bundle }) => write_audit(&workspace::root().join(bundle)),
+        Some(Command::Audit { bundle, into }) => write_audit(&bundle, &into),
         Some(Command::Doctor) => settings().and_then(|config| preflight::doctor(&config)),
         Some(Command::Bench) => bench::in_release(),
         None => settings().and_then(|mut config| {
@@ -180,7 +187,18 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
 }
 
-fn write_audit(bundle: &std::path::Path) -> Outcome {
+fn write_audit(bundles: &[PathBuf], into: &Path) -> Outcome {
+    let place = |folder: &PathBuf| workspace::root().join(folder);
+    let bundle = match bundles {
+        [one] => place(one),
+        several => {
+            let into = workspace::root().join(into);
+            let parts: Vec<_> = several.iter().map(place).collect();
+            audit::merge(&parts, &into).map_err(|error| Problem::unverified(miette::miette!("{error}")))?;
+            into
+        }
+    };
+    let bundle = &bundle;
     let result = audit::audit(bundle).map_err(|error| Problem::unverified(miette::miette!("{error}")))?;
     let report = audit::write_report(&result, bundle)?;
     verify::print_summary(&result, &report);

@@ -167,11 +167,12 @@ fn facts(manifest: &Manifest) -> String {
         RunKind::Full => "full (`cargo run4`)",
         RunKind::Local => "local (the test runner by itself)",
     };
+    let sessions: Vec<_> = [&manifest.session].into_iter().chain(&manifest.merged).map(|it| code(it)).collect();
     let rows = [
         ("System under test", format!("{}: {}", text(&manifest.system.name), text(&manifest.system.description))),
         ("Its commands", keys.join(", ")),
         ("Substrate", manifest.substrate.to_string()),
-        ("Session", format!("{}, {kind}", code(&manifest.session))),
+        ("Session", format!("{}, {kind}", sessions.join(", "))),
         ("Began", manifest.started_at.to_rfc3339()),
         ("Ended", finished),
         ("Revision of the suite", manifest.revision.as_deref().map_or_else(|| "not recorded".to_owned(), code)),
