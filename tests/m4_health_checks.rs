@@ -12,11 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{
     config::{Run4Config, Substrate},
+    fixtures::{NestedRun, is_victim, wait_as_victim},
     pipeline::workspace::blank_state,
     prelude::*,
     stack::{
-        compose::{Compose, ComposeError, GENERATED_POSITION, STATIC_FILES},
-        docker::Container,
+        compose::{Compose, ComposeError, GENERATED_POSITION, STATIC_FILES, TEST_OVERLAY},
+        docker::{Container, Project},
         health::{HealthAggregate, poll_until_healthy},
         servers::{segment_exists, segments_below},
     },
@@ -196,7 +197,7 @@ async fn x_08_docker_compose_merge(
     generate(&orchestrator, &built, &evidence).await?;
     let file = orchestrator.workspace().compose_file();
     let expected = expected_members(&built);
-    for last in [None, Some("docker-compose.test.yml")] {
+    for last in [None, Some(TEST_OVERLAY)] {
         let label = last.unwrap_or("docker-compose.run4.yml");
         let merged = evidence.check_ok(&format!("{label}: the files merge"), merged(&file, last))?;
         evidence.check_eq(&format!("{label}: problems"), merged.problems(), Vec::<String>::new())?;
@@ -572,6 +573,55 @@ async fn sc_02_memory_budget(pipeline_run: PipelineRun, evidence: Evidence) -> V
     evidence.check("the limits are within 4.5 GiB", limits <= 4608, limits)?;
     evidence.figure("memory of all containers", used.round(), "MiB", "at most 4608")?;
     evidence.check("what is used is within the limits", used > 0.0 && used < 4608.0, used)
+}
+
+/// SC-02: database and broker of a project start by themselves and answer. Inside a nested run
+/// this is the test that the run's end interrupts.
+#[rstest]
+#[tokio::test]
+async fn sc_02_database_and_broker_answer(config: Run4Config, evidence: Evidence) -> Verdict {
+    // Beside the project of the pipeline run.
+    let project = Project::of(&config, &format!("own-{}", workspace::session_id()));
+    project.begin()?;
+    project.up(&["postgres", "redis"]).await?;
+    if is_victim() {
+        evidence.check_ok(
+            "the nested run ends",
+            tokio::task::spawn_blocking(wait_as_victim).await.map_err(Failure::broken)?,
+        )?;
+        return Ok(());
+    }
+    let sql =
+        ["psql", "--username", "superteam", "--no-align", "--tuples-only", "--command", "select 6 * 7", "superteam"];
+    let answer = project.execute("postgres", &sql).await?;
+    evidence.check_eq("SQL is answered", answer.output.trim(), "42")?;
+    let answer = project.execute("redis", &["redis-cli", "ping"]).await?;
+    evidence.check_eq("the broker answers", answer.output.trim(), "PONG")
+}
+
+/// SC-02: however a run ends, nothing of its project is left: no container, network, volume or
+/// image.
+#[rstest]
+#[case::finished(None)]
+#[case::interrupted(Some(Signal::INT))]
+#[case::killed(Some(Signal::KILL))]
+fn sc_02_run_leaves_nothing_on_the_engine(
+    #[case] signal: Option<Signal>,
+    config: Run4Config,
+    evidence: Evidence,
+) -> Verdict {
+    let run = NestedRun::start_on("m4_health_checks", "sc_02_database_and_broker_answer", Substrate::Docker)?;
+    let project = Project::of(&config, &format!("own-{}", run.session()));
+    let running = project.remains()?;
+    evidence.check("the run has containers and networks", running.len() >= 2, &running)?;
+    run.end(signal)?;
+    // The supervisor outlives the run for as long as that takes.
+    let begun = Instant::now();
+    while !project.remains()?.is_empty() && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(INTERVAL);
+    }
+    evidence.observe("seconds_to_clean", begun.elapsed().as_secs_f64())?;
+    evidence.check_eq("what is left on the engine", project.remains()?, Vec::<String>::new())
 }
 
 /// B1-01: the three servers of Build 1 run and are healthy in the merged project, a port of this

@@ -10,6 +10,7 @@ use super::{Outcome, Problem, exit};
 use crate::{
     audit::SystemInfo,
     config::{Run4Config, Substrate},
+    session::end_aborted,
     stack::{docker, servers::survey},
     sut::{Port, Profile},
     toolbox, workspace,
@@ -278,6 +279,10 @@ pub(super) fn prepare_images(config: &Run4Config) -> Result<(), Problem> {
     }
     let failed = |reason: String| Problem::unverified(miette::miette!(help = HELP, "substrate docker: {reason}"));
     docker::readiness().map_err(failed)?;
+    let ended = end_aborted().map_err(|error| failed(format!("what an aborted run left: {error}")))?;
+    if !ended.is_empty() {
+        eprintln!("removed what an aborted run left: {}", ended.join(", "));
+    }
     eprintln!("checking the images");
     let script = workspace::root().join("docker/images.sh");
     let made = Command::new(&script).stdout(Stdio::null()).status();

@@ -8,7 +8,7 @@ mod client;
 mod supervise;
 mod sweep;
 
-use std::{fs::File, path::PathBuf};
+use std::{fs::File, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -20,6 +20,7 @@ pub(crate) use sweep::{processes_in, sweep_folder, sweep_marked};
 
 use crate::{
     atomic,
+    stack::docker,
     verdict::{Failure, Status},
     workspace,
 };
@@ -27,6 +28,28 @@ use crate::{
 /// The folder of this session's shared values; removed when the session ends.
 pub(crate) fn folder() -> PathBuf {
     workspace::output().join("session").join(workspace::session_id())
+}
+
+/// Removes from the engine what sessions have left there whose supervisor was killed as well; gives
+/// what there was. Sessions that live are not touched (topology.md §9).
+///
+/// # Errors
+/// When something cannot be removed.
+pub(crate) fn end_aborted() -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(workspace::output().join("session")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut ended = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let is_alive = client::answers(&entry.file_name().to_string_lossy());
+        if !is_alive && docker::has_noted(&entry.path()) {
+            ended.extend(docker::sweep(&entry.path())?);
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(ended)
 }
 
 /// Takes the lock `name` of this session, shared or `alone`; it is free when the result is dropped,

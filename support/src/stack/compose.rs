@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 pub const STATIC_FILES: [&str; 4] =
     ["docker-compose.infra.yml", "docker-compose.build1.yml", "docker-compose.traefik.yml", "docker-compose.run4.yml"];
 
+/// What takes the place of the last of them in tests.
+pub const TEST_OVERLAY: &str = "docker-compose.test.yml";
+
 /// The place of the generated file among [`STATIC_FILES`].
 pub const GENERATED_POSITION: usize = 2;
 

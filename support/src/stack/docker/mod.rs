@@ -7,7 +7,7 @@ mod sweep;
 use std::{collections::BTreeMap, process::Command};
 
 pub use project::{Container, Executed, Project};
-pub(crate) use sweep::{note, sweep};
+pub(crate) use sweep::{has_noted, note, sweep};
 
 use crate::workspace;
 

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use crate::{
     config::Run4Config,
     session,
+    stack::compose::{STATIC_FILES, TEST_OVERLAY},
     verdict::{Failure, Verdict},
     workspace,
 };
@@ -76,7 +77,11 @@ impl Project {
     /// The project of this session: the configured name with the session's behind it, so that
     /// runs stand beside each other.
     pub fn of_this_session(config: &Run4Config) -> Self {
-        let session = workspace::session_id();
+        Self::of(config, &workspace::session_id())
+    }
+
+    /// The project of another session.
+    pub fn of(config: &Run4Config, session: &str) -> Self {
         let short: String = session.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
         Self { name: format!("{}-{}", config.compose_project_name, short.to_lowercase()) }
     }
@@ -92,6 +97,36 @@ impl Project {
     /// BROKEN when that cannot be written down.
     pub fn begin(&self) -> Verdict {
         Ok(super::note(&session::folder(), &self.name)?)
+    }
+
+    /// Starts services of the static compose files, with the test overlay last, and waits until they
+    /// are healthy.
+    ///
+    /// # Errors
+    /// UNTESTABLE without the images, FAIL when something does not become healthy.
+    pub async fn up(&self, services: &[&str]) -> Verdict {
+        let images = super::images().map_err(Failure::untestable)?;
+        let mut command = Command::new("docker");
+        command.args(["compose", "--project-name", &self.name]).current_dir(workspace::root().join("docker"));
+        for file in STATIC_FILES[..STATIC_FILES.len() - 1].iter().chain([&TEST_OVERLAY]) {
+            command.args(["--file", file]);
+        }
+        command.args(["up", "--detach", "--wait"]).args(services).envs(images);
+        command.env("COMPOSE_PROJECT_NAME", &self.name).env("JWT_SECRET", "of nobody").kill_on_drop(true);
+        let late = |_| Failure::fail(format!("{services:?} are not healthy after {} s", LIMIT.as_secs()));
+        let output = tokio::time::timeout(LIMIT, command.output()).await.map_err(late)??;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(Failure::fail(String::from_utf8_lossy(&output.stderr).trim())),
+        }
+    }
+
+    /// What the engine has of the project: `1 networks`, by kind.
+    ///
+    /// # Errors
+    /// BROKEN when the engine cannot be asked.
+    pub fn remains(&self) -> Result<Vec<String>, Failure> {
+        Ok(super::sweep::remains(&self.name)?)
     }
 
     /// Keeps others from ending its containers as long as the result lives, or with `alone` from

@@ -1,6 +1,7 @@
 //! The end of whatever a session left on the engine.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Write},
     path::Path,
@@ -29,6 +30,29 @@ pub(crate) fn note(session: &Path, project: &str) -> io::Result<()> {
     writeln!(File::options().create(true).append(true).open(session.join(FILE))?, "{project}")
 }
 
+/// Whether a session has noted a project.
+pub(crate) fn has_noted(session: &Path) -> bool {
+    session.join(FILE).exists()
+}
+
+/// How many things of each kind the engine has of `project`; kinds without any are left out.
+///
+/// # Errors
+/// When the engine cannot be asked.
+pub(super) fn remains(project: &str) -> io::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for (kind, list, _) in KINDS {
+        let count = found(list, project)?.len();
+        all.extend((count > 0).then(|| format!("{count} {kind}")));
+    }
+    Ok(all)
+}
+
+fn found(list: &[&str], project: &str) -> io::Result<BTreeSet<String>> {
+    let text = docker(list, &["--filter", &format!("label={LABEL}={project}")])?;
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
 /// Removes containers, networks, volumes and images of every project that is noted in the
 /// session's folder; gives what there was.
 ///
@@ -42,10 +66,8 @@ pub(crate) fn sweep(session: &Path) -> io::Result<Vec<String>> {
     let mut swept = Vec::new();
     for project in projects.lines() {
         for (kind, list, remove) in KINDS {
-            let found = docker(list, &["--filter", &format!("label={LABEL}={project}")])?;
-            let mut ids: Vec<&str> = found.split_whitespace().collect();
-            ids.sort_unstable();
-            ids.dedup();
+            let found = found(list, project)?;
+            let ids: Vec<&str> = found.iter().map(String::as_str).collect();
             if !ids.is_empty() {
                 docker(remove, &ids)?;
                 swept.push(format!("{} {kind} of {project}", ids.len()));
