@@ -11,7 +11,8 @@ use rstest::rstest;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{
-    fixtures::{Application, ApplicationAddress, EVENT_LIMIT, ScriptedBuilder, ScriptedServer},
+    config::Run4Config,
+    fixtures::{Application, ApplicationAddress, EVENT_LIMIT, ScriptedBuilder, ScriptedServer, reported},
     mcp::{Fact, Kind, normalise},
     pipeline::{
         builder_state::parse_builder_state,
@@ -22,7 +23,8 @@ use support::{
     },
     prelude::*,
     session::is_running,
-    tree,
+    stack::docker::Project,
+    tree, workspace,
 };
 
 /// B1-03: the sample PRD is decomposed into exactly its three services and at least its three
@@ -1040,4 +1042,50 @@ async fn r4_m6_007_e7_sigint_during_integration(mut orchestrator: Orchestrator, 
     evidence.check("resume: the application stays up", is_deployed(&orchestrator), orchestrator.processes()?)?;
     evidence.check_eq("down: the exit code", orchestrator.run(&["down"]).await?.code, Some(0))?;
     evidence.check_eq("down: what still runs", orchestrator.processes()?, Vec::new())
+}
+
+/// SC-02: of a service whose container is paused, killed or cut off from its database while the
+/// application is tested, the report says which it is, and nothing hangs beyond its limit.
+#[rstest]
+#[case::paused("pause")]
+#[case::killed("kill")]
+#[case::cut_off("backend")]
+#[tokio::test]
+async fn sc_02_fault_is_told(
+    #[case] fault: &str,
+    config: Run4Config,
+    mut orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    const SECONDS: u64 = 90;
+    let _scripted = small_pipeline(&mut orchestrator, 0.0).await?;
+    let project = Project::of(&config, &format!("{fault}-{}", workspace::session_id()));
+    orchestrator.deploy_to(&project)?;
+    orchestrator.set("phase_timeouts.integration", SECONDS).set("integration.timeout", SECONDS);
+    for command in [&["init", "--prd", &orchestrator.sample_prd()][..], &["plan"], &["build"]] {
+        let outcome = orchestrator.run(command).await?;
+        evidence.check_eq(&format!("{}: the exit code", command[0]), outcome.code, Some(0))?;
+    }
+    let mut running = orchestrator.start(&["integrate"]).await?;
+    let place = orchestrator.workspace().clone();
+    let is_deployed = || {
+        place.state().is_ok_and(|state| state["phase_artifacts"]["integrating"]["services"][SMALL]["healthy"] == true)
+    };
+    running.until("a deployment", LIMIT, is_deployed).await?;
+    match fault {
+        "backend" => project.cut_off(SMALL, fault).await?,
+        verb => project.act(verb, SMALL).await?,
+    }
+    let outcome = running.wait(Duration::from_secs(SECONDS + 30)).await?;
+    evidence.observe("outcome", &outcome)?;
+    let state = place.state()?;
+    let reason = state["interrupt_reason"].as_str().unwrap_or_default().to_owned();
+    let report = place.json("INTEGRATION_REPORT.json").unwrap_or_default();
+    let blamed: Vec<_> = reported(&report).into_iter().filter(|[_, of, ..]| of == SMALL).collect();
+    evidence
+        .observe("blamed", json!({ "reason": reason, "violations": blamed, "health": report["overall_health"] }))?;
+    evidence.check("it is no pass", outcome.code != Some(0) || report["overall_health"] != "passed", &outcome)?;
+    evidence.check("the service is named", !blamed.is_empty() || reason.contains(SMALL), &reason)?;
+    evidence.check_eq("down: the exit code", orchestrator.run(&["down"]).await?.code, Some(0))?;
+    evidence.check_eq("down: what is left on the engine", project.remains()?, Vec::<String>::new())
 }

@@ -99,6 +99,16 @@ impl Project {
         Ok(super::note(&session::folder(), &self.name)?)
     }
 
+    /// Takes the container of a service off a network of the project.
+    ///
+    /// # Errors
+    /// FAIL when that does not work.
+    pub async fn cut_off(&self, service: &str, network: &str) -> Verdict {
+        let container = self.container(service).await?;
+        let network = self.network(network).await?["Id"].take();
+        succeed(&["network", "disconnect", network.as_str().unwrap_or_default(), &container.id]).await.map(drop)
+    }
+
     /// Starts services of the static compose files, with the test overlay last, and waits until they
     /// are healthy.
     ///
