@@ -67,11 +67,6 @@ pub(super) fn socket_path(session: &str) -> PathBuf {
     std::env::temp_dir().join(format!("run4-{session}.sock"))
 }
 
-/// Whether the supervisor of `session` lives.
-pub(super) fn answers(session: &str) -> bool {
-    UnixStream::connect(socket_path(session)).is_ok()
-}
-
 /// The folder for what belongs to `session` and must not lie below the workspace: data of
 /// servers that run as another user. The supervisor removes it when the session ends.
 ///

@@ -43,8 +43,8 @@ pub(crate) fn end_aborted() -> io::Result<Vec<String>> {
     let mut ended = Vec::new();
     for entry in entries {
         let entry = entry?;
-        let is_alive = client::answers(&entry.file_name().to_string_lossy());
-        if !is_alive && docker::has_noted(&entry.path()) {
+        // One that is about to end still has its supervisor, which does this itself.
+        if !sweep::is_supervised(&entry.file_name().to_string_lossy())? && docker::has_noted(&entry.path()) {
             ended.extend(docker::sweep(&entry.path())?);
             std::fs::remove_dir_all(entry.path())?;
         }

@@ -32,6 +32,18 @@ pub(crate) fn processes_in(folder: &Path) -> io::Result<Vec<(i32, String)>> {
     processes(&|process| works_in(process, folder))
 }
 
+/// Whether the supervisor of `session` runs.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(super) fn is_supervised(session: &str) -> io::Result<bool> {
+    let command = format!("\0supervise\0{session}\0");
+    let is_it = |process: &Path| {
+        std::fs::read(process.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&command))
+    };
+    Ok(!processes(&is_it)?.is_empty())
+}
+
 /// Whether the process `id` runs: one that has ended and that its parent has not asked for yet
 /// does not.
 pub fn is_running(id: u32) -> bool {
