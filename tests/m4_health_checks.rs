@@ -17,7 +17,7 @@ use support::{
     prelude::*,
     stack::{
         compose::{Compose, ComposeError, GENERATED_POSITION, STATIC_FILES, TEST_OVERLAY},
-        docker::{Container, Project},
+        docker::{Container, OwnDatabase, Project},
         health::{HealthAggregate, poll_until_healthy},
         servers::{segment_exists, segments_below},
     },
@@ -597,6 +597,26 @@ async fn sc_02_database_and_broker_answer(config: Run4Config, evidence: Evidence
     evidence.check_eq("SQL is answered", answer.output.trim(), "42")?;
     let answer = project.execute("redis", &["redis-cli", "ping"]).await?;
     evidence.check_eq("the broker answers", answer.output.trim(), "PONG")
+}
+
+/// SC-02: a test that needs a database of its own has one in a container, which takes the password
+/// that it was made with and no other, and goes with the test.
+#[rstest]
+#[tokio::test]
+async fn sc_02_database_of_a_single_test(config: Run4Config, evidence: Evidence) -> Verdict {
+    let project = Project::of(&config, &format!("single-{}", workspace::session_id()));
+    let database = OwnDatabase::start(&project).await?;
+    for statement in ["create table kept (number int)", "insert into kept values (42)"] {
+        let done = database.query(statement, None).await?;
+        evidence.check(statement, done.code == Some(0), &done)?;
+    }
+    let answer = database.query("select number from kept", None).await?;
+    evidence.check_eq("what was kept", answer.output.trim(), "42")?;
+    let refused = database.query("select 1", Some("guessed")).await?;
+    evidence.check("another password is refused", refused.code != Some(0), &refused)?;
+    evidence.check_eq("while it runs", project.remains()?, vec!["1 containers".to_owned()])?;
+    database.remove().await?;
+    evidence.check_eq("afterwards", project.remains()?, Vec::<String>::new())
 }
 
 /// SC-02: however a run ends, nothing of its project is left: no container, network, volume or

@@ -2,11 +2,13 @@
 //! from outside, and its end (spec topology.md, substrate docker).
 
 mod project;
+mod single;
 mod sweep;
 
 use std::{collections::BTreeMap, process::Command};
 
 pub use project::{Container, Executed, Project};
+pub use single::OwnDatabase;
 pub(crate) use sweep::{has_noted, note, sweep};
 
 use crate::workspace;

@@ -216,11 +216,7 @@ impl Project {
     /// # Errors
     /// FAIL when there is no such container.
     pub async fn execute(&self, service: &str, argv: &[&str]) -> Result<Executed, Failure> {
-        let container = self.container(service).await?;
-        let words: Vec<&str> = ["exec", container.id.as_str()].into_iter().chain(argv.iter().copied()).collect();
-        let output = run(&words).await?;
-        let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Ok(Executed { code: output.status.code(), output: texts.concat() })
+        execute(&self.container(service).await?.id, argv).await
     }
 
     /// Restarts, pauses, unpauses, kills or starts the container of a service: a verb of `docker`.
@@ -269,7 +265,15 @@ async fn run(arguments: &[&str]) -> Result<std::process::Output, Failure> {
     Ok(tokio::time::timeout(LIMIT, output).await.map_err(late)??)
 }
 
-async fn succeed(arguments: &[&str]) -> Result<String, Failure> {
+/// Runs a program in a container.
+pub(super) async fn execute(container: &str, argv: &[&str]) -> Result<Executed, Failure> {
+    let words: Vec<&str> = ["exec", container].into_iter().chain(argv.iter().copied()).collect();
+    let output = run(&words).await?;
+    let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Executed { code: output.status.code(), output: texts.concat() })
+}
+
+pub(super) async fn succeed(arguments: &[&str]) -> Result<String, Failure> {
     let output = run(arguments).await?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
