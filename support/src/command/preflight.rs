@@ -250,6 +250,10 @@ pub(super) fn system(config: &Run4Config) -> Result<SystemInfo, Problem> {
 
 /// Runs the profile's `prepare` commands.
 pub(super) fn prepare_system(config: &Run4Config) -> Result<(), Problem> {
+    if !workspace::programs().starts_with(workspace::root()) {
+        eprintln!("the programs are those of the archive; `prepare` of the profile is left out");
+        return Ok(());
+    }
     for argv in &profile(config)?.manifest().prepare {
         let failed = |reason: String| {
             Problem::unverified(miette::miette!(
