@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 suite=bookworm
 mirror=http://deb.debian.org/debian
-target=x86_64-unknown-linux-gnu
+target=$(rustc -vV | sed -n "s/^host: //p")
 servers=(architect contract-engine codebase-intelligence)
 # What the services of Build 2 import, and what redis wants on Debian's Python; the versions are
 # those of the toolbox.
@@ -61,6 +61,10 @@ context() {
     cp -r "$@" "$work/context"
 }
 
+has_toolbox() {
+    [ -x .run4/toolbox/bin/traefik ] || fail "there is no toolbox; make it with \`cargo run4 doctor\`"
+}
+
 base() {
     local include=ca-certificates
     base="run4/debian:$(fingerprint "$suite" "$include")"
@@ -93,17 +97,18 @@ python() {
     # A constraint has no hashes. The wheels are those of Debian's Python, whatever runs here.
     grep -Eo '^[A-Za-z0-9_.-]+(\[[a-z]+\])?==[^ \\]+' fixtures/toolbox/requirements.txt |
         sed 's/\[[a-z]*\]//' >"$work/constraints.txt"
+    has_toolbox
     rm -rf "$work/wheels"
-    quietly python3 -m pip download --quiet --dest "$work/wheels" --only-binary=:all: --python-version 3.11 \
-        --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 --platform any \
+    quietly .run4/toolbox/bin/python -m pip download --quiet --dest "$work/wheels" --only-binary=:all: --python-version 3.11 \
+        --platform "manylinux2014_$(uname -m)" --platform "manylinux_2_28_$(uname -m)" --platform any \
         --constraint "$work/constraints.txt" "${packages[@]}"
     context "$work/wheels"
     docker_build "$python" docker/python/Dockerfile "$work/context" --build-arg "BASE=$base"
 }
 
 traefik() {
+    has_toolbox
     local program=.run4/toolbox/bin/traefik
-    [ -x "$program" ] || fail "$program is missing; make the toolbox with \`cargo run4 doctor\`"
     traefik="run4/traefik:$(fingerprint docker/traefik/Dockerfile "$program")"
     if built "$traefik"; then return; fi
     context "$program"
@@ -115,12 +120,15 @@ compile() {
     local bins=()
     for server in "${servers[@]}"; do bins+=(--bin "$server"); done
     say "compiling the servers of Build 1"
+    # A target that is named, even this machine's own, keeps these flags from build scripts.
     RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" \
         quietly cargo build --release --target "$target" "${bins[@]}"
+    mkdir -p "$work/bin"
+    for server in "${servers[@]}"; do cp "target/$target/release/$server" "$work/bin/"; done
 }
 
 server() {
-    local name=$1 binary=target/$target/release/$1
+    local name=$1 binary=$work/bin/$1
     [ -f "$binary" ] || fail "$binary is not built; run docker/images.sh"
     image="super-team/$name:$(fingerprint "docker/$name/Dockerfile" "$binary")"
     if built "$image"; then return; fi
