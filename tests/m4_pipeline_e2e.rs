@@ -1044,10 +1044,10 @@ async fn r4_m6_007_e7_sigint_during_integration(mut orchestrator: Orchestrator, 
     evidence.check_eq("down: what still runs", orchestrator.processes()?, Vec::new())
 }
 
-/// SC-02: of a service whose container is paused, killed or cut off from its database while the
+/// SC-02: of a service whose container hangs, is killed or cut off from its database while the
 /// application is tested, the report says which it is, and nothing hangs beyond its limit.
 #[rstest]
-#[case::paused("pause")]
+#[case::frozen("freeze")]
 #[case::killed("kill")]
 #[case::cut_off("backend")]
 #[tokio::test]
@@ -1073,6 +1073,7 @@ async fn sc_02_fault_is_told(
     };
     running.until("a deployment", LIMIT, is_deployed).await?;
     match fault {
+        "freeze" => project.freeze(SMALL).await?,
         "backend" => project.cut_off(SMALL, fault).await?,
         verb => project.act(verb, SMALL).await?,
     }

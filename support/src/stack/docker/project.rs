@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs::File, time::Duration};
 
 use chrono::{DateTime, Utc};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::process::Command;
@@ -97,6 +98,21 @@ impl Project {
     /// BROKEN when that cannot be written down.
     pub fn begin(&self) -> Verdict {
         Ok(super::note(&session::folder(), &self.name)?)
+    }
+
+    /// Stops every process in the container of a service, as in one that hangs: connections are taken,
+    /// and nothing comes back. (`docker pause` asks more of a busy engine than it can do at times.)
+    ///
+    /// # Errors
+    /// BROKEN when the engine does not list them, UNTESTABLE without the right to stop them.
+    pub async fn freeze(&self, service: &str) -> Verdict {
+        let container = self.container(service).await?;
+        let listed = succeed(&["top", &container.id, "-o", "pid"]).await?;
+        for id in listed.lines().filter_map(|line| line.trim().parse().ok()).filter_map(Pid::from_raw) {
+            kill_process(id, Signal::STOP)
+                .map_err(|error| Failure::untestable(format!("no right to stop {id:?} of {service}: {error}")))?;
+        }
+        Ok(())
     }
 
     /// Takes the container of a service off a network of the project.
@@ -219,10 +235,10 @@ impl Project {
         execute(&self.container(service).await?.id, argv).await
     }
 
-    /// Restarts, pauses, unpauses, kills or starts the container of a service: a verb of `docker`.
+    /// Restarts, kills or starts the container of a service: a verb of `docker`.
     ///
     /// # Errors
-    /// FAIL when that does not work.
+    /// BROKEN when the engine does not do it.
     pub async fn act(&self, verb: &str, service: &str) -> Verdict {
         let container = self.container(service).await?;
         succeed(&[verb, &container.id]).await.map(drop)
@@ -261,7 +277,7 @@ impl Project {
 async fn run(arguments: &[&str]) -> Result<std::process::Output, Failure> {
     // Away from the folder of the suite, whose files are no project of their own.
     let output = Command::new("docker").args(arguments).current_dir("/").kill_on_drop(true).output();
-    let late = |_| Failure::fail(format!("docker {} has not ended after {} s", arguments.join(" "), LIMIT.as_secs()));
+    let late = |_| Failure::broken(format!("docker {} has not ended after {} s", arguments.join(" "), LIMIT.as_secs()));
     Ok(tokio::time::timeout(LIMIT, output).await.map_err(late)??)
 }
 
@@ -277,7 +293,7 @@ pub(super) async fn succeed(arguments: &[&str]) -> Result<String, Failure> {
     let output = run(arguments).await?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(Failure::fail(format!("docker {}: {said}", arguments.join(" "))));
+        return Err(Failure::broken(format!("docker {}: {said}", arguments.join(" "))));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
