@@ -118,7 +118,7 @@ impl Project {
     /// Takes the container of a service off a network of the project.
     ///
     /// # Errors
-    /// FAIL when that does not work.
+    /// BROKEN when the engine does not do it.
     pub async fn cut_off(&self, service: &str, network: &str) -> Verdict {
         let container = self.container(service).await?;
         let network = self.network(network).await?["Id"].take();
@@ -167,7 +167,7 @@ impl Project {
     /// All its containers, those that have ended too, by service.
     ///
     /// # Errors
-    /// FAIL when they cannot be listed.
+    /// BROKEN when they cannot be listed.
     pub async fn containers(&self) -> Result<BTreeMap<String, Container>, Failure> {
         let text = self.compose(&["ps", "--all", "--format", "json"]).await?;
         let read = |text: &str| serde_json::from_str::<Container>(text);
@@ -175,7 +175,7 @@ impl Project {
             true => serde_json::from_str(&text),
             false => text.lines().filter(|line| !line.trim().is_empty()).map(read).collect(),
         };
-        let containers = containers.map_err(|error| Failure::fail(format!("docker compose ps: {error}: {text}")))?;
+        let containers = containers.map_err(|error| Failure::broken(format!("docker compose ps: {error}: {text}")))?;
         Ok(containers.into_iter().map(|container| (container.service.clone(), container)).collect())
     }
 
@@ -201,13 +201,13 @@ impl Project {
     /// When each of its containers was started last, by service.
     ///
     /// # Errors
-    /// FAIL when the engine does not tell.
+    /// BROKEN when the engine does not tell.
     pub async fn started(&self) -> Result<BTreeMap<String, DateTime<Utc>>, Failure> {
         let mut all = BTreeMap::new();
         for service in self.containers().await?.into_keys() {
             let at = self.inspect(&service).await?["State"]["StartedAt"].take();
-            let at =
-                serde_json::from_value(at).map_err(|error| Failure::fail(format!("{service}: StartedAt: {error}")))?;
+            let at = serde_json::from_value(at)
+                .map_err(|error| Failure::broken(format!("{service}: StartedAt: {error}")))?;
             all.insert(service, at);
         }
         Ok(all)
@@ -247,7 +247,7 @@ impl Project {
     /// What each of its containers has in memory now, in MiB, without the file cache, by service.
     ///
     /// # Errors
-    /// FAIL when the engine does not tell.
+    /// BROKEN when the engine does not tell.
     pub async fn memory(&self) -> Result<BTreeMap<String, f64>, Failure> {
         let containers = self.containers().await?;
         let ids = containers.values().map(|container| container.id.as_str());
@@ -260,7 +260,7 @@ impl Project {
             let line = text.lines().find(|line| line.starts_with(&container.id))?;
             mebibytes(line.split_whitespace().nth(1)?)
         };
-        let missing = |service: &str| Failure::fail(format!("docker stats does not tell of {service}: {text}"));
+        let missing = |service: &str| Failure::broken(format!("docker stats does not tell of {service}: {text}"));
         let told = |(service, container): (String, Container)| {
             of(&container).ok_or_else(|| missing(&service)).map(|memory| (service, memory))
         };
