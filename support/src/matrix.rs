@@ -90,6 +90,8 @@ pub struct Row {
 #[derive(Debug, Clone)]
 pub struct Matrix {
     rows: Vec<Row>,
+    /// The test prefix of each row.
+    prefixes: Vec<String>,
     pending: BTreeSet<Id>,
     digest: String,
 }
@@ -145,7 +147,8 @@ impl Matrix {
         if let Some(stray) = file.pending.iter().find(|id| !seen.contains(id)) {
             return Err(failed(format!("pending id {stray} has no row")));
         }
-        Ok(Self { rows: file.row, pending: file.pending, digest: digest(text.as_bytes()) })
+        let prefixes = file.row.iter().map(|row| row.id.test_prefix()).collect();
+        Ok(Self { rows: file.row, prefixes, pending: file.pending, digest: digest(text.as_bytes()) })
     }
 
     /// The rows in the plan's order.
@@ -185,7 +188,8 @@ impl Matrix {
     /// The row that a test function claims by its name, `b1_07_mcp_tool_responses::case`.
     pub fn claimed_by(&self, test: &str) -> Option<&Row> {
         let function = test.split("::").next().unwrap_or(test);
-        self.rows.iter().find(|row| function.starts_with(&row.id.test_prefix()))
+        let index = self.prefixes.iter().position(|prefix| function.starts_with(prefix))?;
+        self.rows.get(index)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Flows, error paths, dark corners and requirements: each row's status follows from the ids
 //! and tests that prove it (R4-M6-007, R4-M6-008, spec flows.md).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -74,12 +74,18 @@ impl Flows {
 /// The verdicts by the names that tables use.
 pub(super) struct Proofs<'a> {
     rows: BTreeMap<&'a Id, &'a RowVerdict>,
-    tests: &'a [TestVerdict],
+    /// By function, and those of several cases by their whole name, too.
+    tests: BTreeMap<&'a str, Vec<&'a TestVerdict>>,
 }
 
 impl<'a> Proofs<'a> {
     pub(super) fn new(rows: &'a [RowVerdict], tests: &'a [TestVerdict]) -> Self {
-        Self { rows: rows.iter().map(|row| (&row.row.id, row)).collect(), tests }
+        let mut by_name: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for test in tests {
+            let names = BTreeSet::from([test.name.function(), test.name.test.as_str()]);
+            names.into_iter().for_each(|name| by_name.entry(name).or_default().push(test));
+        }
+        Self { rows: rows.iter().map(|row| (&row.row.id, row)).collect(), tests: by_name }
     }
 
     pub(super) fn flows(&self, promises: &FlowPromises) -> Flows {
@@ -139,7 +145,7 @@ impl<'a> Proofs<'a> {
     }
 
     fn test(&self, function: &str) -> Proof {
-        let cases = self.tests.iter().filter(|test| test.name.function() == function || test.name.test == function);
+        let cases = self.tests.get(function).into_iter().flatten();
         let status = Status::worst(cases.map(|test| test.status.clone()));
         Proof {
             name: function.to_owned(),

@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{
@@ -40,6 +41,14 @@ pub struct TestVerdict {
     pub evidence: Option<String>,
     /// The runner's own words, where they say more.
     pub note: Option<String>,
+    /// The run of the test runner that its result is of.
+    pub run: Option<String>,
+    /// How many attempts failed before the last one; above 0 the test is flaky or was retried.
+    pub retries: usize,
+    /// When it began, by its own record.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended, by its own record.
+    pub finished_at: Option<DateTime<Utc>>,
 }
 
 /// What is known about one id.
@@ -101,10 +110,12 @@ impl Facts<'_> {
         let execution = self.executions.get(name);
         let outcome = execution.map(|execution| &execution.outcome);
         let status = self.status(name, row, execution);
-        let record = match self.seen(name) {
-            Seen::Spoilt(_) | Seen::Record(_) => Some(Record::path(Path::new(""), &name.binary, &name.test)),
-            Seen::Nothing | Seen::Foreign(_) => None,
+        let (has_record, intact) = match self.seen(name) {
+            Seen::Record(record) => (true, Some(record)),
+            Seen::Spoilt(_) => (true, None),
+            Seen::Nothing | Seen::Foreign(_) => (false, None),
         };
+        let path = has_record.then(|| Record::path(Path::new(""), &name.binary, &name.test));
         let telling = |outcome: &&Outcome| !matches!(outcome, Outcome::Passed | Outcome::Skipped);
         let note = outcome.filter(telling).map(Outcome::to_string);
         TestVerdict {
@@ -113,8 +124,12 @@ impl Facts<'_> {
             seconds: execution
                 .filter(|execution| execution.outcome != Outcome::Skipped)
                 .and_then(|execution| execution.seconds),
-            evidence: record.map(|path| path.to_string_lossy().into_owned()),
+            evidence: path.map(|path| path.to_string_lossy().into_owned()),
             note: note.filter(|note| status.reason() != Some(note)),
+            run: execution.map(|execution| execution.run_id.clone()),
+            retries: execution.map_or(0, |execution| execution.retries),
+            started_at: intact.map(|record| record.started_at),
+            finished_at: intact.and_then(|record| record.finished_at),
             status,
         }
     }
@@ -176,11 +191,12 @@ impl Facts<'_> {
 
     /// The verdict of every id of the matrix, in its order.
     pub(super) fn judge_rows(&self, tests: &[TestVerdict]) -> Vec<RowVerdict> {
-        self.matrix.rows().iter().map(|row| self.judge_row(row, tests)).collect()
+        let by_id = by_id(tests);
+        let own = |row: &Row| by_id.get(&row.id).map_or(&[][..], Vec::as_slice);
+        self.matrix.rows().iter().map(|row| self.judge_row(row, own(row))).collect()
     }
 
-    fn judge_row(&self, row: &Row, tests: &[TestVerdict]) -> RowVerdict {
-        let tests: Vec<_> = tests.iter().filter(|test| test.id.as_ref() == Some(&row.id)).collect();
+    fn judge_row(&self, row: &Row, tests: &[&TestVerdict]) -> RowVerdict {
         let pending = self.matrix.pending().contains(&row.id);
         let none = || Status::Untested(if pending { "no test yet" } else { "not run" }.to_owned());
         let worst = Status::worst(tests.iter().map(|test| test.status.clone())).unwrap_or_else(none);
@@ -198,6 +214,17 @@ impl Facts<'_> {
             tests: tests.iter().map(|test| test.name.clone()).collect(),
         }
     }
+}
+
+/// The tests that judge an id, by that id, each in the order of `tests`.
+pub(super) fn by_id(tests: &[TestVerdict]) -> BTreeMap<&Id, Vec<&TestVerdict>> {
+    let mut by_id: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for test in tests {
+        if let Some(id) = &test.id {
+            by_id.entry(id).or_default().push(test);
+        }
+    }
+    by_id
 }
 
 fn lacks_docker(row: &Row, substrate: Substrate) -> bool {

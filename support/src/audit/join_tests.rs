@@ -11,7 +11,7 @@ fn name(test: &str) -> TestName {
 }
 
 fn execution(outcome: Outcome) -> Execution {
-    Execution { run_id: RUN.into(), seconds: Some(1.0), outcome }
+    Execution { run_id: RUN.into(), seconds: Some(1.0), outcome, retries: 0 }
 }
 
 fn intact(test: &str, verdict: Option<Status>, change: impl FnOnce(&mut Record)) -> Testimony {

@@ -23,6 +23,8 @@ pub(super) struct Execution {
     pub(super) seconds: Option<f64>,
     /// How it ended.
     pub(super) outcome: Outcome,
+    /// How many attempts failed before the last one.
+    pub(super) retries: usize,
 }
 
 /// How a test ended, for the runner. Ordered from the least telling to the most: of several
@@ -134,8 +136,17 @@ fn test(suite: &TestSuite, case: &TestCase, run: &Run) -> (TestName, Execution) 
         run_id: run.run_id.clone(),
         seconds: case.time.map(|time| time.as_secs_f64()),
         outcome: Outcome::of(&case.status),
+        retries: retries(&case.status),
     };
     (TestName::of_runner(binary.as_str(), case.name.as_str()), execution)
+}
+
+fn retries(status: &TestCaseStatus) -> usize {
+    match status {
+        TestCaseStatus::Success { flaky_runs } => flaky_runs.len(),
+        TestCaseStatus::NonSuccess { reruns, .. } => reruns.runs.len(),
+        TestCaseStatus::Skipped { .. } => 0,
+    }
 }
 
 fn keep_most_telling(executions: &mut BTreeMap<TestName, Execution>, name: TestName, execution: Execution) {
@@ -172,28 +183,36 @@ mod tests {
     }
 
     #[rstest]
-    #[case::passed("", Outcome::Passed)]
-    #[case::skipped(r#"<skipped message="Skipped: test does not match the run-ignored option"/>"#, Outcome::Skipped)]
+    #[case::passed("", Outcome::Passed, 0)]
+    #[case::skipped(r#"<skipped message="Skipped: test does not match the run-ignored option"/>"#, Outcome::Skipped, 0)]
     #[case::failed(
         r#"<failure type="test failure with exit code 101" message="FAIL: no name">text</failure>"#,
-        Outcome::Failed("FAIL: no name".into())
+        Outcome::Failed("FAIL: no name".into()),
+        0
     )]
-    #[case::timeout(r#"<failure type="test timeout"/>"#, Outcome::TimedOut)]
+    #[case::timeout(r#"<failure type="test timeout"/>"#, Outcome::TimedOut, 0)]
     #[case::abort(
         r#"<failure type="test abort" message="process aborted with signal 2 (SIGINT)"/>"#,
-        Outcome::Aborted("process aborted with signal 2 (SIGINT)".into())
+        Outcome::Aborted("process aborted with signal 2 (SIGINT)".into()),
+        0
     )]
     #[case::leak(
         r#"<error type="test exited with code 0, but leaked handles so was marked failed"/>"#,
-        Outcome::Leaked
+        Outcome::Leaked,
+        0
     )]
-    #[case::flaky(r#"<flakyFailure type="test failure" message="first"/>"#, Outcome::Flaky(1))]
-    fn every_kind_of_result_is_told_apart(#[case] case: &str, #[case] outcome: Outcome) {
+    #[case::flaky(r#"<flakyFailure type="test failure" message="first"/>"#, Outcome::Flaky(1), 1)]
+    #[case::retried(
+        r#"<failure type="test failure" message="last"/><rerunFailure type="test failure" message="first"/>"#,
+        Outcome::Failed("last".into()),
+        1
+    )]
+    fn every_kind_of_result_is_told_apart(#[case] case: &str, #[case] outcome: Outcome, #[case] retries: usize) {
         let (tests, problems) = parse(&file(&suite("run4::m2_mcp_wiring", case)), &run()).expect("readable");
         assert_eq!(problems, []);
         let (name, execution) = tests.into_iter().next().expect("one test");
         assert_eq!(name.to_string(), "m2_mcp_wiring b1_09_x");
-        assert_eq!(execution, Execution { run_id: RUN.into(), seconds: Some(0.25), outcome });
+        assert_eq!(execution, Execution { run_id: RUN.into(), seconds: Some(0.25), outcome, retries });
     }
 
     #[test]
@@ -235,7 +254,7 @@ mod tests {
         let name = TestName::of_runner("run4::m2", "t");
         let mut executions = BTreeMap::new();
         for outcome in [first, second] {
-            let execution = Execution { run_id: RUN.into(), seconds: None, outcome };
+            let execution = Execution { run_id: RUN.into(), seconds: None, outcome, retries: 0 };
             keep_most_telling(&mut executions, name.clone(), execution);
         }
         assert_eq!(executions[&name].outcome, kept);

@@ -3,10 +3,12 @@
 //! (DESIGN "Report", spec scoring.md).
 
 mod bundle;
+mod charts;
 mod colour;
 mod conclusion;
 pub mod coverage;
 mod flows;
+mod html;
 mod join;
 mod junit;
 mod listing;

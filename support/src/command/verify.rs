@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What of the output folder belongs to one run (plan §7.4); the rest outlives runs.
-const BUNDLE: [&str; 12] = [
+const BUNDLE: [&str; 14] = [
     "RUN4_STATE.json",
     "manifest.json",
     "listing.json",
@@ -37,6 +37,8 @@ const BUNDLE: [&str; 12] = [
     "pipeline",
     "m5_fix_snapshots",
     "audit.json",
+    "audit.sarif",
+    "SUPER_TEAM_AUDIT_REPORT.html",
     "SUPER_TEAM_AUDIT_REPORT.md",
 ];
 

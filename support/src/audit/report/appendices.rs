@@ -7,7 +7,7 @@ use super::{
     table::{NOT_MEASURED, code, seconds, span, table, text, word},
 };
 use crate::{
-    audit::{Audit, RowVerdict, TestVerdict},
+    audit::{Audit, RowVerdict, TestVerdict, join::by_id},
     verdict::Status,
 };
 
@@ -34,11 +34,13 @@ pub(super) struct Appendices {
 pub(super) fn section(audit: &Audit, base: &str) -> Appendices {
     let extra = |test: &&TestVerdict| test.id.is_none() && test.name.needs_evidence(false);
     let plain = || audit.tests.iter().filter(|test| test.id.is_none() && !test.name.needs_evidence(false));
+    let by_id = by_id(&audit.tests);
+    let own = |row: &RowVerdict| by_id.get(&row.row.id).map_or(&[][..], Vec::as_slice);
     Appendices {
         findings: fix_passes(&audit.manifest),
         ids: table(
             ["Id", "Status", "Priority", "Tests", "Duration", "Reason", "Evidence"],
-            audit.rows.iter().map(|row| id(row, audit, base)),
+            audit.rows.iter().map(|row| id(row, own(row), audit, base)),
         ),
         extra_tests: table(
             ["Test", "Status", "Duration", "Reason", "Evidence"],
@@ -48,7 +50,7 @@ pub(super) fn section(audit: &Audit, base: &str) -> Appendices {
                     word(&test.status, audit.manifest.substrate),
                     seconds(test.seconds),
                     reason(&test.status, test.note.as_deref()),
-                    links([test].into_iter(), base),
+                    links(&[test], base),
                 ]
             }),
         ),
@@ -61,21 +63,20 @@ pub(super) fn section(audit: &Audit, base: &str) -> Appendices {
     }
 }
 
-fn id(row: &RowVerdict, audit: &Audit, base: &str) -> [String; 7] {
-    let tests = || audit.tests.iter().filter(|test| test.id.as_ref() == Some(&row.row.id));
-    let passed = tests().filter(|test| test.status == Status::Pass).count();
-    let note = tests().filter(|test| test.status == row.status).find_map(|test| test.note.as_deref());
+fn id(row: &RowVerdict, tests: &[&TestVerdict], audit: &Audit, base: &str) -> [String; 7] {
+    let passed = tests.iter().filter(|test| test.status == Status::Pass).count();
+    let note = tests.iter().filter(|test| test.status == row.status).find_map(|test| test.note.as_deref());
     [
         row.row.id.to_string(),
         word(&row.status, audit.manifest.substrate),
         format!("{:?}", row.row.priority),
-        format!("{passed} of {} passed", tests().count()),
+        format!("{passed} of {} passed", tests.len()),
         seconds(row.seconds),
         match row.not_shown() {
             Some(part) => text(&format!("not shown yet: {part}")),
             None => reason(&row.status, note),
         },
-        links(tests(), base),
+        links(tests, base),
     ]
 }
 
@@ -88,8 +89,8 @@ fn reason(status: &Status, note: Option<&str>) -> String {
     }
 }
 
-fn links<'a>(tests: impl Iterator<Item = &'a TestVerdict>, base: &str) -> String {
-    let files: Vec<_> = tests.filter_map(|test| test.evidence.as_deref()).collect();
+fn links(tests: &[&TestVerdict], base: &str) -> String {
+    let files: Vec<_> = tests.iter().filter_map(|test| test.evidence.as_deref()).collect();
     match files.as_slice() {
         [] => "none".to_owned(),
         [file] => format!("[record]({})", target(base, file)),

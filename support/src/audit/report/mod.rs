@@ -9,6 +9,7 @@ mod systems;
 mod table;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
@@ -16,11 +17,15 @@ use std::{
 use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 
-use super::{Audit, ReportVerdict, TestName};
+use super::{Audit, ReportVerdict, charts, html};
 use crate::{atomic, verdict::Status, workspace};
+pub(in crate::audit) use summary::SYSTEMS;
 
 /// The name of the report.
 pub const FILE_NAME: &str = "SUPER_TEAM_AUDIT_REPORT.md";
+
+/// The same as a page for a browser.
+const PAGE_FILE_NAME: &str = "SUPER_TEAM_AUDIT_REPORT.html";
 
 /// The name of the audit as data.
 const DATA_FILE_NAME: &str = "audit.json";
@@ -30,7 +35,7 @@ const ORCHESTRATOR_FOLDER: &str = ".super-orchestrator";
 
 const TEMPLATE: &str = include_str!("../report.md.jinja");
 
-/// Writes the report and the audit as data into `bundle`; for the bundle of a full run also
+/// Writes the report, as Markdown and as a page, and the audit as data into `bundle`; for the bundle of a full run also
 /// a copy of the report to `.super-orchestrator/`. Gives the report's path.
 ///
 /// # Errors
@@ -43,6 +48,7 @@ pub(super) fn write_below(audit: &Audit, bundle: &Path, root: &Path) -> io::Resu
     let path = bundle.join(FILE_NAME);
     let text = render(audit, "")?;
     atomic::write_json(&bundle.join(DATA_FILE_NAME), audit)?;
+    atomic::write(&bundle.join(PAGE_FILE_NAME), page(audit, &text)?)?;
     atomic::write(&path, text)?;
     let output = root.join(".run4");
     if output.canonicalize().ok().is_some_and(|output| bundle.canonicalize().ok() == Some(output)) {
@@ -70,6 +76,11 @@ pub(super) fn render(audit: &Audit, base: &str) -> io::Result<String> {
     fill(page).map_err(io::Error::other)
 }
 
+/// The report `markdown` as a page, with its charts.
+pub(super) fn page(audit: &Audit, markdown: &str) -> io::Result<String> {
+    html::page(markdown, charts::all(audit, &[])?)
+}
+
 /// What the template prints.
 #[derive(Serialize)]
 struct Page {
@@ -91,9 +102,10 @@ fn fill(page: Page) -> Result<String, minijinja::Error> {
 
 /// What a report must never say at once (spec scoring.md §8 rule 6).
 fn contradiction(audit: &Audit) -> Option<String> {
-    let by_name = |name: &TestName| audit.tests.iter().find(|test| test.name == *name);
+    let passing = audit.tests.iter().filter(|test| test.status == Status::Pass);
+    let passing: BTreeSet<_> = passing.map(|test| &test.name).collect();
     for row in &audit.rows {
-        let passed = |name| by_name(name).is_some_and(|test| test.status == Status::Pass);
+        let passed = |name| passing.contains(name);
         if row.status == Status::Pass && (row.tests.is_empty() || !row.tests.iter().all(passed)) {
             return Some(format!("{} passed, but not each of its tests did", row.row.id));
         }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What is scored, as the report calls it.
-pub(super) const SYSTEMS: [&str; 4] = ["Build 1", "Build 2", "Build 3", "Integration"];
+pub(in crate::audit) const SYSTEMS: [&str; 4] = ["Build 1", "Build 2", "Build 3", "Integration"];
 
 /// Section 1.
 #[derive(Serialize)]
