@@ -1,4 +1,4 @@
-//! `cargo run4 bench`: the figures of the reference servers, in release.
+//! `cargo run4 bench`: the figures of the reference servers or of the audit, in release.
 
 use std::{
     path::Path,
@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::{Outcome, Problem, block_on, settings};
@@ -28,14 +29,28 @@ const STARTS: usize = 30;
 /// About as many lines has one synthetic module.
 const MODULE_LINES: usize = 207;
 
-/// Builds everything in release and measures with that build.
-pub(super) fn in_release() -> Outcome {
-    let built = Command::new("cargo").args(["build", "--release", "--bins"]).current_dir(workspace::root()).status()?;
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Subject {
+    /// The reference servers: start, calls, indexing
+    Servers,
+    /// The audit: time and memory for 58 and for 20,000 tests
+    Audit,
+}
+
+/// Builds what is needed in release and measures with that build.
+pub(super) fn in_release(subject: Subject) -> Outcome {
+    let (needed, measurement): (&[&str], _) = match subject {
+        Subject::Servers => (&["--bins"], "bench"),
+        Subject::Audit => (&["--bin", "run4"], "bench-audit"),
+    };
+    let mut build = Command::new("cargo");
+    let built = build.args(["build", "--release"]).args(needed).current_dir(workspace::root()).status()?;
     if !built.success() {
         return Err(Problem::unverified(miette::miette!("the release build fails")));
     }
     let program = workspace::root().join("target/release/run4");
-    let status = Command::new(program).args(["internal", "bench"]).status()?;
+    let status = Command::new(program).args(["internal", measurement]).status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(super::exit::UNVERIFIED))
 }
 
@@ -121,7 +136,7 @@ async fn indexing(build1: &mut Build1) -> Result<(), Failure> {
 }
 
 /// The peak memory of a process in MiB, as the kernel counts it.
-fn peak_mib(id: u32) -> f64 {
+pub(super) fn peak_mib(id: u32) -> f64 {
     let status = std::fs::read_to_string(Path::new("/proc").join(id.to_string()).join("status")).unwrap_or_default();
     let kib =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());

@@ -40,6 +40,10 @@ pub(super) enum Internal {
     Finish { bundle: PathBuf, run: String, profile: String },
     /// The measurements of `cargo run4 bench`, with the programs beside this one
     Bench,
+    /// The measurements of `cargo run4 bench audit`
+    BenchAudit,
+    /// One audit with all its outputs, and what it took as JSON
+    AuditFigures { bundle: PathBuf },
     /// A scripted MCP server on stdin and stdout
     Scripted {
         scenario: PathBuf,
@@ -65,6 +69,8 @@ pub(super) fn run(command: Internal) -> Outcome {
         }
         Internal::Finish { bundle, run, profile } => finish(&bundle, &run, &profile),
         Internal::Bench => super::bench::measure(),
+        Internal::BenchAudit => super::bench_audit::measure(),
+        Internal::AuditFigures { bundle } => super::bench_audit::figures(&bundle),
         Internal::Scripted { scenario, log } => {
             scripted::play(&scenario, log).map_err(|error| Problem::usage(miette::miette!("{error}")))
         }

@@ -1,6 +1,7 @@
 //! The `run4` command: a thin driver of nextest around the suite (DESIGN; README for use).
 
 mod bench;
+mod bench_audit;
 mod internal;
 mod names;
 mod nextest;
@@ -114,8 +115,12 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = ".run4/merged")]
         into: PathBuf,
     },
-    /// Measure the reference servers in release and print the figures
-    Bench,
+    /// Measure in release and print the figures
+    Bench {
+        /// What to measure
+        #[arg(value_enum, default_value = "servers")]
+        subject: bench::Subject,
+    },
     /// For the suite's own processes
     #[command(hide = true)]
     Internal {
@@ -139,7 +144,7 @@ pub fn main() -> ExitCode {
         Some(Command::Internal { command }) => internal::run(command),
         Some(Command::Audit { bundle, into }) => write_audit(&bundle, &into),
         Some(Command::Doctor) => settings().and_then(|config| preflight::doctor(&config)),
-        Some(Command::Bench) => bench::in_release(),
+        Some(Command::Bench { subject }) => bench::in_release(subject),
         None => settings().and_then(|mut config| {
             config.substrate = cli.verify.substrate.map_or(config.substrate, Wanted::settle);
             verify::run(&config, &cli.verify.selection, cli.verify.resume)

@@ -15,6 +15,9 @@ const MOST: usize = 60;
 /// The least time the axis can show, in milliseconds.
 const LEAST: f64 = 0.001;
 
+/// A little less than the first power of ten, so that its label is not cut off.
+const EDGE: f64 = 0.99;
+
 pub(super) fn latency(timings: &[Timing]) -> Result<String, DrawError> {
     let mut shown: Vec<_> = timings.iter().collect();
     shown.sort_by(|one, other| other.figures.p99_ms.total_cmp(&one.figures.p99_ms));
@@ -44,7 +47,7 @@ fn paint(area: &Area<'_>, shown: &[&Timing]) -> Result<(), DrawError> {
         .margin_top(34)
         .x_label_area_size(38)
         .y_label_area_size(190)
-        .build_cartesian_2d((low..high).log_scale(), 0.0..rows)?;
+        .build_cartesian_2d((low * EDGE..high).log_scale(), 0.0..rows)?;
     chart
         .configure_mesh()
         .disable_y_mesh()
@@ -67,7 +70,7 @@ fn paint(area: &Area<'_>, shown: &[&Timing]) -> Result<(), DrawError> {
         chart.draw_series([TriangleMarker::new((p95, row), 5, TEXT.filled())])?;
         chart.draw_series([Cross::new((p99, row), 4, BAD.stroke_width(2))])?;
         let (_, y) = chart.backend_coord(&(low, row));
-        text(area, &shortened(&timing.name, 26), (8, y - 7), &TEXT)?;
+        text(area, &shortened(&timing.name, 28), (8, y - 7), &TEXT)?;
     }
     Ok(())
 }

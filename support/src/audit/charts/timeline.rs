@@ -95,6 +95,7 @@ fn paint(area: &Area<'_>, bands: &[Band], end: f64, heights: i32) -> Result<(), 
         .light_line_style(TRANSPARENT)
         .axis_style(FAINT)
         .label_style(("sans-serif", LETTERS).into_font().color(&TEXT))
+        .x_label_formatter(&|seconds| format!("{seconds:.0}"))
         .x_desc("seconds since the session began")
         .draw()?;
     let pixel = |seconds: f64| chart.backend_coord(&(seconds, 0.0)).0;

@@ -16,10 +16,10 @@ const BADGES: [(&str, &str); 13] = [
     ("GREEN", "good"),
     ("YELLOW", "middling"),
     ("RED", "bad"),
-    ("P0", "bad"),
-    ("P1", "middling"),
-    ("P2", "open"),
-    ("P3", "open"),
+    ("P0", "bad priority"),
+    ("P1", "middling priority"),
+    ("P2", "open priority"),
+    ("P3", "open priority"),
 ];
 
 /// A heading of the report.
