@@ -88,6 +88,7 @@ async fn sc_04_integration_tests(pipeline_run: PipelineRun, evidence: Evidence) 
     let totals: BTreeMap<_, _> =
         report.as_object().into_iter().flatten().filter(|(name, _)| name.contains("_tests_")).collect();
     evidence.observe("totals", &totals)?;
+    evidence.observe("violations", report["violations"].as_array().unwrap_or(&Vec::new()))?;
     evidence.check("it is good enough", integration_holds(&report), json!([report["overall_health"], totals]))?;
     for (name, worse) in [
         ("overall_health", json!("unknown")),

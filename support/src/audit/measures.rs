@@ -44,7 +44,7 @@ pub(super) struct Measures<'a> {
 }
 
 /// How many phases milestone 4 has.
-const PHASES: usize = 7;
+pub(super) const PHASES: usize = 7;
 
 const NO_PIPELINE: &str = "no id that needs a pipeline run was executed (milestone 4)";
 
