@@ -20,6 +20,7 @@
 
 pub mod atomic;
 pub mod audit;
+pub mod browser;
 pub mod command;
 pub mod config;
 pub mod contracts;

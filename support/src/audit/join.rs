@@ -18,6 +18,7 @@ use super::{
     testimony::Testimony,
 };
 use crate::{
+    browser,
     config::Substrate,
     evidence::Record,
     matrix::{Id, Matrix, Need, Row},
@@ -43,8 +44,10 @@ pub struct TestVerdict {
     pub note: Option<String>,
     /// The run of the test runner that its result is of.
     pub run: Option<String>,
-    /// How many attempts failed before the last one; above 0 the test is flaky or was retried.
+    /// How many attempts failed before the last one.
     pub retries: usize,
+    /// Whether the last attempt passed after others had failed.
+    pub flaky: bool,
     /// When it began, by its own record.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended, by its own record.
@@ -79,6 +82,8 @@ pub(super) struct Facts<'a> {
     /// The sessions whose records count.
     pub(super) sessions: &'a BTreeSet<&'a str>,
     pub(super) substrate: Substrate,
+    /// Whether there was a browser to show a page in.
+    pub(super) has_browser: bool,
     /// The manifest keys that the system has.
     pub(super) keys: &'a BTreeSet<String>,
     /// What should have run; without it, what the results list.
@@ -128,6 +133,7 @@ impl Facts<'_> {
             note: note.filter(|note| status.reason() != Some(note)),
             run: execution.map(|execution| execution.run_id.clone()),
             retries: execution.map_or(0, |execution| execution.retries),
+            flaky: matches!(outcome, Some(Outcome::Flaky(_))),
             started_at: intact.map(|record| record.started_at),
             finished_at: intact.and_then(|record| record.finished_at),
             status,
@@ -160,7 +166,7 @@ impl Facts<'_> {
             (Outcome::Skipped, Seen::Record(_)) => {
                 broken("disagree: the runner skipped it, but it wrote evidence in this session")
             }
-            (Outcome::Skipped, _) => self.unselected(row),
+            (Outcome::Skipped, _) => self.unselected(name, row),
             (Outcome::Flaky(_), _) => Status::Broken(outcome.to_string()),
             (Outcome::Passed, Seen::Record(record)) => confirm(record, run_id),
             (Outcome::Passed, _) if !needs_evidence => Status::Pass,
@@ -178,7 +184,10 @@ impl Facts<'_> {
     }
 
     /// Why a test was left out: what it needs is not there, or nobody asked for it.
-    fn unselected(&self, row: Option<&Row>) -> Status {
+    fn unselected(&self, name: &TestName, row: Option<&Row>) -> Status {
+        if browser::is_needed_by(&name.test) && !self.has_browser {
+            return Status::Untestable(browser::MISSING.into());
+        }
         let Some(row) = row else { return Status::Untested("not selected".into()) };
         if lacks_docker(row, self.substrate) {
             return Status::Untestable("docker".into());

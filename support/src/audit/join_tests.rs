@@ -51,6 +51,7 @@ impl World {
             matrix: &matrix,
             sessions: &sessions,
             substrate: self.substrate,
+            has_browser: false,
             keys: &self.keys,
             listing: self.listing.as_ref(),
             executions: &self.executions,

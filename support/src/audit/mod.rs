@@ -26,6 +26,8 @@ mod testimony;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]
+mod tamper_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -72,6 +74,8 @@ use promises::Promises;
 pub struct Audit {
     /// What was run, on what.
     pub manifest: Manifest,
+    /// The SHA-256 of the manifest, in hex: what it was when this was written.
+    pub seal: String,
     /// Whether the runner's listing was there to say what should have run.
     pub listed: bool,
     /// Every id of the matrix, in its order.
@@ -186,6 +190,7 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         matrix: &promises.matrix,
         sessions: &sessions,
         substrate: manifest.substrate,
+        has_browser: manifest.versions.contains_key("browser"),
         keys: &manifest.system.keys,
         listing: listing.as_ref(),
         executions: &executions,
@@ -215,6 +220,7 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     let thresholds = seen.thresholds();
     Ok(Audit {
         conclusion: seen.conclude(&thresholds, problems.len()),
+        seal: bundle::seal(bundle)?,
         listed: listing.is_some(),
         manifest,
         rows,

@@ -50,7 +50,10 @@ struct Figures {
 /// Audits synthetic bundles in processes of their own and prints what each took: 0 when it is
 /// within the limits, else 1.
 pub(super) fn measure() -> Outcome {
-    println!("{:>8} {:>10} {:>8} {:>10} {:>8} {:>12}", "tests", "seconds", "at most", "peak MiB", "at most", "report MiB");
+    println!(
+        "{:>8} {:>10} {:>8} {:>10} {:>8} {:>12}",
+        "tests", "seconds", "at most", "peak MiB", "at most", "report MiB"
+    );
     let mut within = true;
     for size in &SIZES {
         let folder = tempfile::tempdir()?;

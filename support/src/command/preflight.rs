@@ -9,6 +9,7 @@ use std::{
 use super::{Outcome, Problem, exit};
 use crate::{
     audit::SystemInfo,
+    browser,
     config::{Run4Config, Substrate},
     session::end_aborted,
     stack::{docker, servers::survey},
@@ -69,6 +70,7 @@ fn checks() -> Vec<Check> {
                 Finding::Missing,
             ),
         ),
+        ("browser", browser()),
         ("disk", disk()),
         ("ports", ports()),
         ("processes", processes()),
@@ -97,6 +99,13 @@ fn tool(
             }
         }
     }
+}
+
+/// The browser that the page of the report is shown in.
+fn browser() -> Finding {
+    let program = browser::program().map_or_else(|| browser::MISSING.to_owned(), |path| path.display().to_string());
+    let remedy = "install Chromium; until then nothing shows that the page of the report works in a browser";
+    tool(&[&program, "--version"], None, remedy, Finding::Missing)
 }
 
 /// The first `x.y.z` in a text.

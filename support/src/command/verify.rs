@@ -132,6 +132,7 @@ pub(super) fn print_summary(result: &Audit, report: &Path) {
         result.rows.len()
     );
     println!("{}", result.conclusion.sentence);
+    println!("seal: {}", result.seal);
     println!("report: {}", report.display());
 }
 

@@ -19,6 +19,7 @@ pub(super) struct Gaps {
     problems: Vec<String>,
     unverified: String,
     other_tests: String,
+    retried: String,
     requirements: String,
     requirement_totals: String,
     corners: Vec<String>,
@@ -33,6 +34,7 @@ pub(super) fn section(audit: &Audit) -> Gaps {
         problems: audit.problems.iter().map(|problem| text(&problem.to_string())).collect(),
         unverified: unverified(audit),
         other_tests: other_tests(audit),
+        retried: retried(audit),
         requirements: requirements(audit),
         requirement_totals: format!(
             "{} GREEN, {} YELLOW, {} RED of {} requirements",
@@ -80,6 +82,19 @@ fn other_tests(audit: &Audit) -> String {
     )
 }
 
+/// Tests that the runner tried more than once; one that is not the same twice is no witness.
+fn retried(audit: &Audit) -> String {
+    let tests = audit.tests.iter().filter(|test| test.retries > 0);
+    table(
+        ["Test", "Failed attempts before the last", "Status", "Last attempt"],
+        tests.map(|test| {
+            let last = if test.flaky { "passed" } else { "did not pass" };
+            let status = test.status.word().to_owned();
+            [code(&test.name.to_string()), test.retries.to_string(), status, last.to_owned()]
+        }),
+    )
+}
+
 fn requirements(audit: &Audit) -> String {
     table(
         ["Requirement", "What it asks for", "Status", "Verification", "Tests"],
@@ -109,6 +124,11 @@ fn limitations(audit: &Audit) -> Vec<String> {
     known
         .extend(partly.map(|(id, part)| text(&format!("{id} passed for what its tests show; not shown yet: {part}."))));
     known.push(format!("Findings catalogue, fix passes and cost: {NOT_MEASURED}."));
+    known.push(
+        "The manifest is not signed: whoever writes it anew together with the files is found out only by \
+         comparing its seal (section 2) with the one that the run printed."
+            .to_owned(),
+    );
     known.push("That this audit notices a deliberate regression is proved by its own tests only.".to_owned());
     known
 }

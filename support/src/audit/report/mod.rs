@@ -17,7 +17,11 @@ use std::{
 use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 
-use super::{Audit, ReportVerdict, charts, html};
+use super::{
+    Audit, ReportVerdict,
+    charts::{self, Point},
+    html,
+};
 use crate::{atomic, verdict::Status, workspace};
 pub(in crate::audit) use summary::SYSTEMS;
 
@@ -78,7 +82,9 @@ pub(super) fn render(audit: &Audit, base: &str) -> io::Result<String> {
 
 /// The report `markdown` as a page, with its charts.
 pub(super) fn page(audit: &Audit, markdown: &str) -> io::Result<String> {
-    html::page(markdown, charts::all(audit, &[])?)
+    let passes = audit.fix.iter().flat_map(|fix| &fix.passes);
+    let points: Vec<_> = passes.map(|pass| Point { pass: pass.figures.pass_number, value: pass.convergence }).collect();
+    html::page(markdown, charts::all(audit, &points)?)
 }
 
 /// What the template prints.

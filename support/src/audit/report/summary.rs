@@ -143,7 +143,7 @@ pub(super) fn method(audit: &Audit) -> Method {
         "what the result files list, since the bundle has no usable `listing.json`: a test that was never listed is not seen to be missing"
     };
     Method {
-        facts: facts(manifest),
+        facts: facts(audit),
         versions: table(
             ["What", "Version"],
             manifest.versions.iter().map(|(name, version)| [text(name), text(version)]),
@@ -154,7 +154,8 @@ pub(super) fn method(audit: &Audit) -> Method {
     }
 }
 
-fn facts(manifest: &Manifest) -> String {
+fn facts(audit: &Audit) -> String {
+    let manifest = &audit.manifest;
     let finished = manifest.finished_at.map_or_else(
         || "not recorded".to_owned(),
         |end| {
@@ -179,6 +180,7 @@ fn facts(manifest: &Manifest) -> String {
         ("Required list", format!("`fixtures/matrix.toml`, SHA-256 {}", code(&manifest.matrix_digest))),
         ("Requirements", "`fixtures/requirements.toml`: R4-M1 to R4-M6; the Builds' own PRDs: not read".to_owned()),
         ("Sealed files", format!("{} (`manifest.json`)", manifest.evidence.len())),
+        ("Seal", format!("SHA-256 of `manifest.json`: {}", code(&audit.seal))),
     ];
     table(["Fact", "Value"], rows.map(|(name, value)| [name.to_owned(), value]))
 }
