@@ -16,6 +16,7 @@ use support::{
         scoring::{IntegrationTerms, Rate, SystemTerms, Term, aggregate, integration_score, system_score},
         write_report,
     },
+    browser,
     config::{Run4Config, Substrate},
     evidence::{Check, Record},
     fix_pass::regressions::detect_regressions,
@@ -507,3 +508,147 @@ async fn b3_10_budget_tracking(
 
 /// How long a small pipeline may take to its next phase.
 const COST_LIMIT: Duration = Duration::from_secs(60);
+
+// ---- the report in a browser
+
+/// Opens the table of all ids, sorts it by its status twice and writes what came of it.
+const SORT_BY_STATUS: &str = r#"<script>
+const heading = document.getElementById("c-test-results");
+const table = heading.nextElementSibling.querySelector("table");
+const header = [...table.tHead.rows[0].cells].find((cell) => cell.textContent === "Status");
+const button = header.querySelector("button");
+button.focus();
+const seen = { focused: document.activeElement === button, before: header.getAttribute("aria-sort"), sorted: [] };
+for (let click = 0; click < 2; click++) {
+  button.click();
+  const cells = [...table.tBodies[0].rows].map((row) => row.cells[1].textContent.split(" ")[0]);
+  seen.sorted.push({ order: header.getAttribute("aria-sort"), first: cells[0], last: cells.at(-1), rows: cells.length });
+}
+const told = document.createElement("pre");
+told.id = "told";
+told.textContent = JSON.stringify(seen);
+document.body.append(told);
+</script></body>"#;
+
+/// R4-M6-004: the page of the report works in a browser: nothing is complained of, all sections and
+/// charts are there, every link leads somewhere, and tables are sorted by their headers.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_004_html_renders(mut bundle: Bundle, evidence: Evidence) -> Verdict {
+    let hostile = json!({ "tool": "</td><script>alert(1)</script>", "case": "[x](javascript:alert(1))", "condition": "valid", "parseable": true, "passed": true });
+    bundle.passed("b1_07_mcp_tool_responses::case_01_decompose", vec![hostile])?;
+    bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
+    bundle.seal()?;
+    shows_well("a bundle made by hand", bundle.folder.path(), &bundle.audit()?, &evidence).await?;
+    sorts_tables(bundle.folder.path(), &evidence).await?;
+    // The last whole run of this machine, where there is one: much more to show.
+    let last = workspace::output();
+    let whole = Manifest::load(&last).is_ok_and(|manifest| manifest.finished_at.is_some());
+    evidence.observe("a whole run was shown, too", whole)?;
+    if whole {
+        let copy = tempfile::tempdir()?;
+        for name in ["manifest.json", "listing.json", "junit", "evidence"] {
+            tree::copy(&last.join(name), &copy.path().join(name))?;
+        }
+        let result = audit(copy.path()).map_err(Failure::broken)?;
+        shows_well("the last whole run", copy.path(), &result, &evidence).await?;
+    }
+    Ok(())
+}
+
+async fn shows_well(name: &str, folder: &Path, audit: &Audit, evidence: &Evidence) -> Verdict {
+    let page = write_report(audit, folder)?.with_extension("html");
+    let opened = browser::open(&page).await?;
+    evidence.check_eq(&format!("{name}: what the console says"), &opened.console, &Vec::<String>::new())?;
+    let document = &opened.document;
+    evidence.check_eq(&format!("{name}: sections"), document.matches("<h2 id=").count(), 7)?;
+    evidence.check_eq(&format!("{name}: charts"), document.matches("role=\"img\"").count(), 4)?;
+    evidence.check_eq(&format!("{name}: scripts"), document.matches("<script").count(), 1)?;
+    let address = reqwest::Url::from_file_path(&page).map_err(|()| Failure::broken("the page has no address"))?;
+    let is_dead = |link: &&str| match link.strip_prefix('#') {
+        Some(anchor) => !document.contains(&format!(" id=\"{anchor}\"")),
+        None => !address.join(link).is_ok_and(|target| target.to_file_path().is_ok_and(|file| file.is_file())),
+    };
+    let links: BTreeSet<_> =
+        document.split("<a href=\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)).collect();
+    evidence.check(&format!("{name}: it has links to sections and to records"), links.len() > 7, links.len())?;
+    let dead: Vec<_> = links.into_iter().filter(is_dead).collect();
+    evidence.check_eq(&format!("{name}: links that lead nowhere"), dead, Vec::<&str>::new())
+}
+
+/// Sorts a table of a copy of the page that lets a script of this test run.
+async fn sorts_tables(folder: &Path, evidence: &Evidence) -> Verdict {
+    let text = std::fs::read_to_string(folder.join("SUPER_TEAM_AUDIT_REPORT.html"))?;
+    let text = text.replace("Content-Security-Policy", "nothing").replace("</body>", SORT_BY_STATUS);
+    let page = folder.join("sorted.html");
+    std::fs::write(&page, text)?;
+    let opened = browser::open(&page).await?;
+    evidence.check_eq("sorting: what the console says", &opened.console, &Vec::<String>::new())?;
+    let told = opened.document.split_once("<pre id=\"told\">").and_then(|(_, rest)| rest.split_once("</pre>"));
+    let told: Value = serde_json::from_str(told.map_or("null", |(told, _)| told))?;
+    let sorted =
+        |order: &str, first: &str, last: &str| json!({ "order": order, "first": first, "last": last, "rows": 58 });
+    let promised = json!({
+        "focused": true,
+        "before": "none",
+        "sorted": [sorted("ascending", "UNTESTABLE", "PASS"), sorted("descending", "PASS", "UNTESTABLE")],
+    });
+    evidence.check_eq("sorting by status, worst first and then the other way round", &told, &promised)
+}
+
+// ---- a bundle that somebody changed
+
+/// R4-M6-004: `cargo run4 audit` of a bundle that was changed names the file, says that its
+/// integrity is red and that the verdict is FAIL, and ends with exit code 2.
+#[rstest]
+#[case::record_removed(|folder: &Path, record: &Path| remove(folder, record), "bundle missing: evidence/")]
+#[case::record_altered(|folder: &Path, record: &Path| alter(folder, record, "it held", "it held well"), "bundle altered: evidence/")]
+#[case::record_copied(|folder: &Path, record: &Path| std::fs::copy(folder.join(record), folder.join("evidence/m2_mcp_wiring/b1_10_x.json")).map(drop), "bundle not listed: evidence/m2_mcp_wiring/b1_10_x.json")]
+#[case::results_altered(|folder: &Path, _: &Path| alter(folder, Path::new("junit/m2.xml"), "b1_09", "b1_10"), "bundle altered: junit/m2.xml")]
+#[case::results_removed(|folder: &Path, _: &Path| remove(folder, Path::new("junit/m2.xml")), "bundle missing: junit/m2.xml")]
+#[case::matrix_digest(|folder: &Path, _: &Path| alter(folder, Path::new("manifest.json"), "\"matrix_digest\": \"", "\"matrix_digest\": \"0"), "bundle the matrix changed since the run")]
+#[case::manifest_removed(|folder: &Path, _: &Path| remove(folder, Path::new("manifest.json")), "run `cargo run4` first")]
+#[case::manifest_cut_off(|folder: &Path, _: &Path| std::fs::write(folder.join("manifest.json"), "{"), "run `cargo run4` again")]
+fn r4_m6_004_tampering(
+    mut bundle: Bundle,
+    #[case] tamper: fn(&Path, &Path) -> std::io::Result<()>,
+    #[case] named: &str,
+    evidence: Evidence,
+) -> Verdict {
+    let record = bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
+    bundle.seal()?;
+    let folder = bundle.folder.path();
+    let (code, said) = run4(&["audit", "--bundle", &folder.display().to_string()])?;
+    evidence.check("the bundle is whole at first", code == Some(2) && !said.contains("bundle "), &said)?;
+    tamper(folder, record.strip_prefix(folder).map_err(Failure::broken)?)?;
+    let (code, said) = run4(&["audit", "--bundle", &folder.display().to_string()])?;
+    evidence.check_eq("the exit code", code, Some(2))?;
+    evidence.check("it names what changed", said.contains(named), &said)?;
+    if !named.starts_with("bundle ") {
+        return Ok(());
+    }
+    let report = std::fs::read_to_string(folder.join("SUPER_TEAM_AUDIT_REPORT.md"))?;
+    for part in ["**Integrity: RED.**", "**Verdict: FAIL.**", named.trim_start_matches("bundle ")] {
+        evidence.check(&format!("the report says {part}"), report.contains(part), report.len())?;
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path, file: &Path) -> std::io::Result<()> {
+    std::fs::remove_file(folder.join(file))
+}
+
+fn alter(folder: &Path, file: &Path, from: &str, to: &str) -> std::io::Result<()> {
+    let path = folder.join(file);
+    let text = std::fs::read_to_string(&path)?;
+    std::fs::write(path, text.replacen(from, to, 1))
+}
+
+/// Runs the command of this build; gives its exit code and what it said, on one line.
+fn run4(arguments: &[&str]) -> Result<(Option<i32>, String), Failure> {
+    let mut command = std::process::Command::new(workspace::run4_program());
+    let output = command.args(arguments).env_remove("GITHUB_STEP_SUMMARY").output()?;
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    // Errors are wrapped to the width of a terminal.
+    Ok((output.status.code(), said.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")))
+}
