@@ -644,6 +644,39 @@ fn alter(folder: &Path, file: &Path, from: &str, to: &str) -> std::io::Result<()
     std::fs::write(path, text.replacen(from, to, 1))
 }
 
+/// R4-M6-004: `cargo run4 diff` tells what changed between two bundles, and its exit code whether
+/// anything got worse.
+#[rstest]
+#[case::the_same(&["b1_09_mcp_handshake_architect"], 0, "nothing changed")]
+#[case::one_more(&["b1_09_mcp_handshake_architect", "b1_11_mcp_handshake_codebase"], 0, "better id B1-11: UNTESTED(not run) → PASS")]
+#[case::another(&["b1_11_mcp_handshake_codebase"], 1, "worse id B1-09: PASS → UNTESTED(not run)")]
+fn r4_m6_004_two_runs_compared(
+    mut bundle: Bundle,
+    #[from(bundle)] mut later: Bundle,
+    #[case] tests: &[&str],
+    #[case] promised: i32,
+    #[case] told: &str,
+    evidence: Evidence,
+) -> Verdict {
+    bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
+    bundle.seal()?;
+    for test in tests {
+        later.passed(test, vec![])?;
+    }
+    later.seal()?;
+    let [old, new] = [&bundle, &later].map(|bundle| bundle.folder.path().display().to_string());
+    let (code, said) = run4(&["diff", &old, &new])?;
+    evidence.check_eq("the exit code", code, Some(promised))?;
+    evidence.check("what it tells", said.contains(told), &said)?;
+    let (code, said) = run4(&["diff", &old, &new, "--json"])?;
+    let printed: Value = serde_json::from_str(&said)?;
+    evidence.check_eq("as JSON: the exit code", code, Some(promised))?;
+    evidence.check_eq("as JSON: nothing changed", printed["changes"] == json!([]), told == "nothing changed")?;
+    let (code, said) = run4(&["diff", &old, &format!("{new}/nowhere")])?;
+    evidence.check_eq("a folder without a run: the exit code", code, Some(64))?;
+    evidence.check("a folder without a run: what to do", said.contains("run `cargo run4` first"), &said)
+}
+
 /// Runs the command of this build; gives its exit code and what it said, on one line.
 fn run4(arguments: &[&str]) -> Result<(Option<i32>, String), Failure> {
     let mut command = std::process::Command::new(workspace::run4_program());

@@ -7,6 +7,7 @@ mod charts;
 mod colour;
 mod conclusion;
 pub mod coverage;
+pub mod diff;
 mod findings;
 mod flows;
 mod html;

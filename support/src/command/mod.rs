@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_audit;
+mod diff;
 mod internal;
 mod names;
 mod nextest;
@@ -49,6 +50,7 @@ Examples:
   cargo run4 --resume         go on after an interruption
   cargo run4 audit            write the report of the last run again
   cargo run4 audit --bundle m1 m2 m3   one report of the bundles of several jobs
+  cargo run4 diff .run4/history/RUN .run4   what changed since that run
   RUN4_SUT_MANIFEST=my.toml cargo run4   another system
 
 Exit codes: 0 all verified, 1 a promise is broken, 2 something could not be verified, 64 bad usage."
@@ -115,6 +117,8 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = ".run4/merged")]
         into: PathBuf,
     },
+    /// Tell what changed between two runs
+    Diff(diff::Arguments),
     /// Measure in release and print the figures
     Bench {
         /// What to measure
@@ -144,6 +148,7 @@ pub fn main() -> ExitCode {
         Some(Command::Internal { command }) => internal::run(command),
         Some(Command::Audit { bundle, into }) => write_audit(&bundle, &into),
         Some(Command::Doctor) => settings().and_then(|config| preflight::doctor(&config)),
+        Some(Command::Diff(arguments)) => diff::run(&arguments),
         Some(Command::Bench { subject }) => bench::in_release(subject),
         None => settings().and_then(|mut config| {
             config.substrate = cli.verify.substrate.map_or(config.substrate, Wanted::settle);
