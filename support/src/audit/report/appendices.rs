@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    summary::fix_passes,
+    findings::{self, Layout},
     table::{NOT_MEASURED, code, seconds, span, table, text, word},
 };
 use crate::{
@@ -24,7 +24,7 @@ const ESTIMATES: [(&str, u32, u32); 6] = [
 /// Section 7.
 #[derive(Serialize)]
 pub(super) struct Appendices {
-    findings: String,
+    findings: Vec<Layout>,
     ids: String,
     extra_tests: String,
     unit_tests: String,
@@ -35,7 +35,7 @@ pub(super) fn section(audit: &Audit, base: &str) -> Appendices {
     let extra = |test: &&TestVerdict| test.id.is_none() && test.name.needs_evidence(false);
     let plain = || audit.tests.iter().filter(|test| test.id.is_none() && !test.name.needs_evidence(false));
     Appendices {
-        findings: fix_passes(&audit.manifest),
+        findings: findings::layouts(audit),
         ids: table(
             ["Id", "Status", "Priority", "Tests", "Duration", "Reason", "Evidence"],
             audit.rows.iter().map(|row| id(row, audit, base)),
