@@ -275,9 +275,12 @@ fn spelled(spelling: &str, source: &str) -> Symptom {
 }
 
 /// Those of `entries` that are of `system`, worst first, then by id.
-#[expect(dead_code, reason = "the report uses it next")]
 pub(super) fn of_system(catalogue: &Catalogue, system: System) -> Vec<&Entry> {
     let mut own: Vec<_> = catalogue.entries.iter().filter(|entry| entry.finding.system == system).collect();
     own.sort_by_key(|entry| (entry.finding.priority, entry.finding.finding_id));
     own
 }
+
+#[cfg(test)]
+#[path = "findings_tests.rs"]
+mod tests;

@@ -11,11 +11,7 @@ use super::{
     observations::PipelinePhase,
     scoring::{IntegrationTerms, Rate, Score, SystemTerms, Term, aggregate, capped, integration_score, system_score},
 };
-use crate::{
-    config::Substrate,
-    matrix::{Need, Priority},
-    verdict::Status,
-};
+use crate::{config::Substrate, matrix::Need, verdict::Status};
 
 /// The scores of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -163,11 +159,6 @@ pub(super) fn system_of(row: &RowVerdict) -> &'static str {
         Some("B3") => "Build 3",
         _ => "Integration",
     }
-}
-
-/// The ids that failed, of one priority.
-pub(super) fn failing(rows: &[RowVerdict], priority: Priority) -> impl Iterator<Item = &RowVerdict> {
-    rows.iter().filter(move |row| row.row.priority == priority && matches!(row.status, Status::Fail(_)))
 }
 
 fn rate(passed: usize, total: usize, source: impl Into<String>) -> Term<Rate> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    summary::fix_passes,
+    findings::{self, Layout},
     table::{NOT_MEASURED, code, seconds, span, table, text, word},
 };
 use crate::{
@@ -24,7 +24,7 @@ const ESTIMATES: [(&str, u32, u32); 6] = [
 /// Section 7.
 #[derive(Serialize)]
 pub(super) struct Appendices {
-    findings: String,
+    findings: Vec<Layout>,
     ids: String,
     extra_tests: String,
     unit_tests: String,
@@ -37,7 +37,7 @@ pub(super) fn section(audit: &Audit, base: &str) -> Appendices {
     let by_id = by_id(&audit.tests);
     let own = |row: &RowVerdict| by_id.get(&row.row.id).map_or(&[][..], Vec::as_slice);
     Appendices {
-        findings: fix_passes(&audit.manifest),
+        findings: findings::layouts(audit),
         ids: table(
             ["Id", "Status", "Priority", "Tests", "Duration", "Reason", "Evidence"],
             audit.rows.iter().map(|row| id(row, own(row), audit, base)),

@@ -2,7 +2,9 @@
 //! here; the order of the sections and the prose between stand in `report.md.jinja`.
 
 mod appendices;
+mod findings;
 mod gaps;
+mod history;
 mod integration;
 mod summary;
 mod systems;
@@ -74,6 +76,7 @@ pub(super) fn render(audit: &Audit, base: &str) -> io::Result<String> {
         method: summary::method(audit),
         systems: systems::section(audit),
         integration: integration::section(audit),
+        history: history::section(audit),
         gaps: gaps::section(audit),
         appendix: appendices::section(audit, base),
     };
@@ -92,8 +95,9 @@ pub(super) fn page(audit: &Audit, markdown: &str) -> io::Result<String> {
 struct Page {
     summary: summary::Summary,
     method: summary::Method,
-    systems: Vec<systems::System>,
+    systems: Vec<systems::Assessment>,
     integration: integration::Integration,
+    history: history::History,
     gaps: gaps::Gaps,
     appendix: appendices::Appendices,
 }

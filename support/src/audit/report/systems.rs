@@ -2,39 +2,42 @@
 
 use serde::Serialize;
 
-use super::table::{NOT_MEASURED, table, text};
+use super::{
+    findings,
+    table::{NOT_MEASURED, table, text},
+};
 use crate::{
-    audit::{Audit, RowVerdict, coverage::Tried, measures::system_of, scoring::Score},
-    verdict::Status,
+    audit::{Audit, coverage::Tried, scoring::Score},
+    state::System,
 };
 
 /// One Build.
 #[derive(Serialize)]
-pub(super) struct System {
+pub(super) struct Assessment {
     name: &'static str,
     score: String,
     removed: String,
     breakdown: String,
-    failures: String,
+    findings: String,
     particular: String,
 }
 
-pub(super) fn section(audit: &Audit) -> Vec<System> {
+pub(super) fn section(audit: &Audit) -> Vec<Assessment> {
     let particular = [
         tools(audit),
         format!("Contract scans of generated services: {NOT_MEASURED} (no scan report is in the bundle)."),
         format!("Layers of the quality gate: {NOT_MEASURED} (no gate report is in the bundle)."),
     ];
-    ["Build 1", "Build 2", "Build 3"]
+    [("Build 1", System::Build1), ("Build 2", System::Build2), ("Build 3", System::Build3)]
         .into_iter()
         .zip(&audit.scores.builds)
         .zip(particular)
-        .map(|((name, score), particular)| System {
+        .map(|(((name, system), score), particular)| Assessment {
             name,
             score: if score.is_measured() { format!("{:.2}", score.value) } else { NOT_MEASURED.to_owned() },
             removed: score.removed().collect::<Vec<_>>().join(", "),
             breakdown: breakdown(score),
-            failures: failures(audit.rows.iter().filter(|row| system_of(row) == name)),
+            findings: findings::of(audit, system),
             particular,
         })
         .collect()
@@ -66,23 +69,6 @@ pub(super) fn breakdown(score: &Score) -> String {
                 (None, None) => "N/A".to_owned(),
             };
             [line.category.to_owned(), format!("{:.0}", line.weight), points, figure, text(&line.source)]
-        }),
-    )
-}
-
-/// The ids that failed, worst priority first.
-pub(super) fn failures<'a>(rows: impl Iterator<Item = &'a RowVerdict>) -> String {
-    let mut failed: Vec<_> = rows.filter(|row| matches!(row.status, Status::Fail(_))).collect();
-    failed.sort_by_key(|row| row.row.priority);
-    table(
-        ["Id", "Proposed priority", "Promise", "What was seen"],
-        failed.iter().map(|row| {
-            [
-                row.row.id.to_string(),
-                format!("{:?}", row.row.priority),
-                text(&row.row.promise),
-                text(row.status.reason().unwrap_or_default()),
-            ]
         }),
     )
 }
