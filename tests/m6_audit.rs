@@ -541,19 +541,27 @@ async fn r4_m6_004_html_renders(mut bundle: Bundle, evidence: Evidence) -> Verdi
     bundle.seal()?;
     shows_well("a bundle made by hand", bundle.folder.path(), &bundle.audit()?, &evidence).await?;
     sorts_tables(bundle.folder.path(), &evidence).await?;
-    // The last whole run of this machine, where there is one: much more to show.
-    let last = workspace::output();
-    let whole = Manifest::load(&last).is_ok_and(|manifest| manifest.finished_at.is_some());
-    evidence.observe("a whole run was shown, too", whole)?;
-    if whole {
-        let copy = tempfile::tempdir()?;
-        for name in ["manifest.json", "listing.json", "junit", "evidence"] {
-            tree::copy(&last.join(name), &copy.path().join(name))?;
-        }
+    let last = last_whole_run()?;
+    evidence.observe("a whole run was shown, too", last.is_some())?;
+    if let Some(copy) = last {
         let result = audit(copy.path()).map_err(Failure::broken)?;
         shows_well("the last whole run", copy.path(), &result, &evidence).await?;
     }
     Ok(())
+}
+
+/// A copy of the last whole run of this machine, where there is one: much more to show than a
+/// bundle made by hand.
+fn last_whole_run() -> Result<Option<TempDir>, Failure> {
+    let last = workspace::output();
+    if !Manifest::load(&last).is_ok_and(|manifest| manifest.finished_at.is_some()) {
+        return Ok(None);
+    }
+    let copy = tempfile::tempdir()?;
+    for name in ["manifest.json", "listing.json", "junit", "evidence"] {
+        tree::copy(&last.join(name), &copy.path().join(name))?;
+    }
+    Ok(Some(copy))
 }
 
 async fn shows_well(name: &str, folder: &Path, audit: &Audit, evidence: &Evidence) -> Verdict {
@@ -684,4 +692,58 @@ fn run4(arguments: &[&str]) -> Result<(Option<i32>, String), Failure> {
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     // Errors are wrapped to the width of a terminal.
     Ok((output.status.code(), said.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+// ---- the report for programs
+
+/// R4-M6-004: audit.json fits its published schema, which knows every field; the SARIF log beside it
+/// names what is open.
+#[rstest]
+fn r4_m6_004_data_fits_its_schema(mut bundle: Bundle, evidence: Evidence) -> Verdict {
+    bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
+    bundle.seal()?;
+    let text = std::fs::read_to_string(workspace::fixture("schemas/audit.schema.json"))?;
+    let schema = jsonschema::validator_for(&serde_json::from_str(&text)?).map_err(Failure::broken)?;
+    let last = last_whole_run()?;
+    evidence.observe("a whole run was judged, too", last.is_some())?;
+    for folder in [Some(&bundle.folder), last.as_ref()].into_iter().flatten() {
+        write_report(&audit(folder.path()).map_err(Failure::broken)?, folder.path())?;
+        let read = |name: &str| -> Result<Value, Failure> {
+            Ok(serde_json::from_slice(&std::fs::read(folder.path().join(name))?)?)
+        };
+        let data = read("audit.json")?;
+        let misfits: Vec<_> = schema.iter_errors(&data).map(|it| format!("{}: {it}", it.instance_path())).collect();
+        evidence.check_eq("what does not fit", misfits, Vec::<String>::new())?;
+        let count = |list: &Value| list.as_array().map_or(0, Vec::len);
+        let entries = data["findings"].as_array().into_iter().flatten();
+        let open = entries.filter(|entry| entry["resolution"] == "OPEN").count();
+        let results = count(&read("audit.sarif")?["runs"][0]["results"]);
+        evidence.check_eq("results of the SARIF log", results, open + count(&data["problems"]))?;
+    }
+    Ok(())
+}
+
+/// R4-M6-004: on GitHub the command appends a short summary to that of the step, and only there.
+#[rstest]
+fn r4_m6_004_step_summary(mut bundle: Bundle, evidence: Evidence) -> Verdict {
+    bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
+    bundle.seal()?;
+    let folder = bundle.folder.path();
+    let file = folder.join("summary.md");
+    std::fs::write(&file, "what another step said\n")?;
+    let output = std::process::Command::new(workspace::run4_program())
+        .args(["audit", "--bundle", &folder.display().to_string()])
+        .env("GITHUB_STEP_SUMMARY", &file)
+        .output()?;
+    evidence.check_eq("the exit code is that of the audit", output.status.code(), Some(2))?;
+    let summary = std::fs::read_to_string(&file)?;
+    for part in [
+        "what another step said\n## Run 4: FAIL",
+        "1 PASS",
+        "| SC-02 | UNTESTABLE | docker |",
+        "SUPER_TEAM_AUDIT_REPORT.md",
+    ] {
+        evidence.check(&format!("it says {part}"), summary.contains(part), &summary)?;
+    }
+    Ok(())
 }

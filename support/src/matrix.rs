@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, fmt, path::Path, sync::LazyLock};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{fix_pass::priority::Effect, workspace};
 
 /// An id of the matrix in its written form: `B1-07`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Id(String);
 
@@ -26,7 +27,7 @@ impl fmt::Display for Id {
 }
 
 /// How bad it is when a row is red (plan §4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Priority {
     /// Blocks a release.
     P0,
@@ -37,7 +38,7 @@ pub enum Priority {
 }
 
 /// What must be there before a row can be executed (spec matrix.md).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Need {
     /// Processes of the system only.
@@ -51,7 +52,7 @@ pub enum Need {
 }
 
 /// One row: a promise, its twin, and the test that judges both.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
     /// The id, `B1-07`.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AuditError, problem::Problem};
@@ -27,9 +28,10 @@ pub(super) const LISTING: &str = "listing.json";
 const SCHEMA_VERSION: u32 = 1;
 
 /// What a bundle holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
+    /// The version of this shape.
     schema_version: u32,
     /// The session that all of it belongs to.
     pub session: String,
@@ -59,7 +61,7 @@ pub struct Manifest {
 }
 
 /// Who ran the tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunKind {
     /// `cargo run4`: the whole list.
@@ -69,7 +71,7 @@ pub enum RunKind {
 }
 
 /// The system under test as its profile describes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SystemInfo {
     /// How reports call it.
     pub name: String,
@@ -81,7 +83,7 @@ pub struct SystemInfo {
 }
 
 /// One run of the test runner.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// The milestone it verified, 1 to 6; none for a selection of its own.
     pub milestone: Option<u8>,

@@ -1,5 +1,6 @@
 //! Thresholds and the verdict of the report (spec scoring.md §4).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 use crate::{fix_pass::catalogue::Catalogue, matrix::Priority, state, verdict::Status};
 
 /// A criterion and how far it is met.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Threshold {
     /// The criterion.
     pub criterion: &'static str,
@@ -27,7 +28,7 @@ pub struct Threshold {
 }
 
 /// How far a criterion is met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Nobody knows; counts as below the minimum.
@@ -55,7 +56,7 @@ impl std::fmt::Display for Level {
 }
 
 /// The verdict of the report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Conclusion {
     /// PASS, CONDITIONAL_PASS or FAIL.
     pub verdict: ReportVerdict,
@@ -64,7 +65,7 @@ pub struct Conclusion {
 }
 
 /// The three words of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ReportVerdict {
     /// Everything that is asked for.

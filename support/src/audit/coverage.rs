@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{colour::Colour, promises::ToolPromise};
@@ -47,7 +48,7 @@ pub enum CallCondition {
 }
 
 /// Whether something was tried, and how it went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tried {
     /// Never tried.
@@ -78,7 +79,7 @@ impl Tried {
 }
 
 /// One row of the matrix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ToolCoverage {
     /// The key of its server.
     pub server: String,

@@ -2,6 +2,7 @@
 //! gate or the integrator reported, every spelling that had to be forgiven (R4-M5-001). A pure
 //! function of the bundle, used before the fix passes and for the report alike.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -32,7 +33,7 @@ const JUDGING: std::ops::RangeInclusive<u8> = 2..=6;
 const BEFORE_FIXES: u8 = 4;
 
 /// What the fix passes did, as far as there were any.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct FixHistory {
     /// The passes that ended.
     pub passes: Vec<Pass>,

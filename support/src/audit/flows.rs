@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// One row of a table.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Flow {
     /// Its key: `3`, `E4`, `DF-1`, `4a`, `R4-M2-004`.
     pub key: String,
@@ -40,7 +41,7 @@ pub struct Flow {
 }
 
 /// One proof of a row.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Proof {
     /// The id or test.
     pub name: String,
@@ -52,7 +53,7 @@ pub struct Proof {
 }
 
 /// The tables of section 4 of the report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Flows {
     /// The ten primary flows.
     pub data: Vec<Flow>,

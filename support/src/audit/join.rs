@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// What is known about one test.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TestVerdict {
     /// The test.
     #[serde(flatten)]
@@ -55,7 +56,7 @@ pub struct TestVerdict {
 }
 
 /// What is known about one id.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RowVerdict {
     /// The promise.
     pub row: Row,

@@ -1,6 +1,7 @@
 //! From verdicts to the terms of the formulas. What this suite cannot measure yet is said to
 //! be not measured, each with its reason.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
 use crate::{config::Substrate, matrix::Need, verdict::Status};
 
 /// The scores of a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Scores {
     /// Build 1, Build 2, Build 3.
     pub builds: [Score; 3],

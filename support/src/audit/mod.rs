@@ -21,6 +21,8 @@ mod observations;
 mod problem;
 mod promises;
 mod report;
+mod sarif;
+mod schema;
 pub mod scoring;
 mod testimony;
 
@@ -37,6 +39,7 @@ use std::{
     path::Path,
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use bundle::{Manifest, Run, RunKind, SystemInfo};
@@ -51,7 +54,8 @@ pub use merge::{MergeError, merge};
 pub use name::TestName;
 pub use observations::{Measured, PipelinePhase, Timing};
 pub use problem::Problem;
-pub use report::{FILE_NAME, write_report};
+pub use report::{FILE_NAME, step_summary, write_report};
+pub use schema::schema;
 
 use crate::{
     fix_pass::{
@@ -71,7 +75,7 @@ use observations::Observations;
 use promises::Promises;
 
 /// What a bundle proves.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Audit {
     /// What was run, on what.
     pub manifest: Manifest,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::matrix::function_name;
@@ -10,7 +11,7 @@ use crate::matrix::function_name;
 const SUITE: &str = "run4";
 
 /// A test of the bundle.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 pub struct TestName {
     /// The binary, `m2_mcp_wiring`; of another package with its name, `architect::routes`.
     pub binary: String,

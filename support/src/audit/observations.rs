@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// The times of one tool or server, and the test that measured them.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Timing {
     /// The tool or server.
     pub name: String,
@@ -40,7 +41,7 @@ const GATE_ROW: &str = "B3-04";
 const INTEGRATION_ROW: &str = "SC-04";
 
 /// A phase of the pipeline run, as the suite's own gate judged it (spec orchestrator.md §10).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PipelinePhase {
     /// `parallel_builders`.
     pub phase_name: String,
@@ -57,7 +58,7 @@ pub struct PipelinePhase {
 }
 
 /// A figure and the test that measured it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Measured {
     /// The figure.
     #[serde(flatten)]

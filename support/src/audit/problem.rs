@@ -1,9 +1,10 @@
 //! What speaks against trusting a bundle.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A reason to distrust the bundle, or a part of it; each turns the report red.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error, JsonSchema)]
 #[serde(tag = "problem", rename_all = "snake_case")]
 pub enum Problem {
     /// A file differs from what was sealed.

@@ -1,6 +1,7 @@
 //! The formulas of the plan's rubric (R4-M6-001..003, spec scoring.md §1-3), over inputs that
 //! say of each term whether it was measured. What was not measured gives no points and says so.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// So many of so many. A rate without a denominator cannot be said.
@@ -89,7 +90,7 @@ pub struct IntegrationTerms {
 }
 
 /// One line of a breakdown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Line {
     /// The plan's name of the category.
     pub category: &'static str,
@@ -104,7 +105,7 @@ pub struct Line {
 }
 
 /// A score with its breakdown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Score {
     /// The lines, in the plan's order.
     pub lines: Vec<Line>,

@@ -138,7 +138,7 @@ fn a_copy_of_a_bundle_has_the_same_outputs() {
         files
     });
     assert_eq!(outputs[0], outputs[1]);
-    for name in ["SUPER_TEAM_AUDIT_REPORT.md", "SUPER_TEAM_AUDIT_REPORT.html", "audit.json"] {
+    for name in ["SUPER_TEAM_AUDIT_REPORT.md", "SUPER_TEAM_AUDIT_REPORT.html", "audit.json", "audit.sarif"] {
         assert!(outputs[0].contains_key(Path::new(name)), "{name} is missing in {:?}", outputs[0].keys());
     }
 }

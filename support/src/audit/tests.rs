@@ -216,6 +216,25 @@ fn the_whole_report() {
 }
 
 #[test]
+fn the_whole_summary_of_a_step() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    let bundle = Bundle::green().seal();
+    fs::write(bundle.path("junit/stray.xml"), "<x/>").expect("written");
+    let summary = step_summary(&bundle.audit(), ".run4/SUPER_TEAM_AUDIT_REPORT.md");
+    settings.bind(|| insta::assert_snapshot!("step_summary", summary));
+}
+
+#[test]
+fn a_step_summary_does_not_grow_without_end() {
+    let many =
+        (0..60).fold(Bundle::green(), |bundle, number| bundle.result(&format!("r4_m2_009_x::{number}"), "<failure/>"));
+    let summary = step_summary(&many.seal().audit(), "report");
+    assert!(summary.contains("and 10 more tests, in the report."), "{summary}");
+}
+
+#[test]
 fn the_report_is_written_beside_its_data_and_copied_for_a_full_run() {
     let root = TempDir::new().expect("a folder");
     let audit = Bundle::green().seal().audit();

@@ -116,6 +116,9 @@ enum Command {
         /// Where several are merged to
         #[arg(long, value_name = "DIR", default_value = ".run4/merged")]
         into: PathBuf,
+        /// Print the JSON Schema of audit.json instead
+        #[arg(long)]
+        schema: bool,
     },
     /// Tell what changed between two runs
     Diff(diff::Arguments),
@@ -146,7 +149,8 @@ pub fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Some(Command::Internal { command }) => internal::run(command),
-        Some(Command::Audit { bundle, into }) => write_audit(&bundle, &into),
+        Some(Command::Audit { schema: true, .. }) => print_schema(),
+        Some(Command::Audit { bundle, into, .. }) => write_audit(&bundle, &into),
         Some(Command::Doctor) => settings().and_then(|config| preflight::doctor(&config)),
         Some(Command::Diff(arguments)) => diff::run(&arguments),
         Some(Command::Bench { subject }) => bench::in_release(subject),
@@ -195,6 +199,11 @@ fn settings() -> Result<Run4Config, Problem> {
 /// The one runtime of this process (D-03).
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
+}
+
+fn print_schema() -> Outcome {
+    println!("{}", serde_json::to_string_pretty(&audit::schema()).map_err(std::io::Error::other)?);
+    Ok(0)
 }
 
 fn write_audit(bundles: &[PathBuf], into: &Path) -> Outcome {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -41,6 +42,9 @@ const BUNDLE: [&str; 14] = [
     "SUPER_TEAM_AUDIT_REPORT.html",
     "SUPER_TEAM_AUDIT_REPORT.md",
 ];
+
+/// Where GitHub wants a summary of a step, as Markdown.
+const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// What of the state names the words of the command line that the run was started with.
 const SELECTION: &str = "selection";
@@ -134,6 +138,15 @@ pub(super) fn print_summary(result: &Audit, report: &Path) {
     println!("{}", result.conclusion.sentence);
     println!("seal: {}", result.seal);
     println!("report: {}", report.display());
+    if let Some(file) = std::env::var_os(STEP_SUMMARY).filter(|file| !file.is_empty())
+        && let Err(error) = append(Path::new(&file), &audit::step_summary(result, &report.display().to_string()))
+    {
+        eprintln!("warning: {} ({STEP_SUMMARY}) is not written: {error}", file.display());
+    }
+}
+
+fn append(file: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::File::options().create(true).append(true).open(file)?.write_all(text.as_bytes())
 }
 
 /// The state to work on: a fresh one after the last run's bundle has been put away, or with

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{convergence::Open, instructions::Item, priority::Effect, symptom::Symptom, violation::Severity};
 use crate::state::{CatalogFull, Finding, FindingId, Priority, Resolution};
 
 /// A finding with what the fix passes must know of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// The record of the plan.
     #[serde(flatten)]
@@ -138,7 +139,7 @@ impl Entry {
 }
 
 /// All findings of a run, in the order of their ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Catalogue {
     /// The findings.

@@ -1,5 +1,6 @@
 //! When fix passes end, and what they came to (R4-M5-004, R4-M5-005, scoring.md §6).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{FixPass, Priority};
@@ -11,7 +12,7 @@ const EXTENDED_PASSES: u32 = 7;
 const LONG_PASS: f64 = 60.0;
 
 /// Findings that are still there, by priority.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Open {
     /// P0.
     pub p0: u32,
@@ -113,7 +114,7 @@ pub struct Standing<'a> {
 }
 
 /// Why the loop ended, or waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
     /// There was nothing to fix.
@@ -205,7 +206,7 @@ fn took_too_long(passes: &[FixPass]) -> bool {
 }
 
 /// What the fix passes came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FixVerdict {
     /// Convergence of 0.85, no P0.

@@ -1,12 +1,13 @@
 //! The decision tree: from what a defect does to how urgent it is (R4-M5-002, scoring.md §5, D-12).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::violation::Severity;
 use crate::state::Priority;
 
 /// What a defect does to those who use the system: the questions of the tree, first match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// The system cannot start, or cannot be deployed.

@@ -8,6 +8,7 @@ use std::{
     fmt,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The hits of a scan set: scan code → path of each hit. A path that occurs twice is two hits.
@@ -71,9 +72,11 @@ impl Snapshot {
 }
 
 /// A scan code and a file; written `CODE:path`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
+    /// The scan code.
     code: String,
+    /// The file, spelled in the one way there is.
     path: String,
 }
 
@@ -102,7 +105,7 @@ impl fmt::Display for Place {
 }
 
 /// A place with more hits after a pass than before it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewViolation {
     /// Where.
     pub place: Place,
@@ -113,7 +116,7 @@ pub struct NewViolation {
 }
 
 /// Everything that a pass made worse.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegressionDetails {
     /// Places with more hits than before, in order.
     pub new: Vec<NewViolation>,

@@ -1,5 +1,6 @@
 //! Violations as scans report them (builder.md §7, orchestrator.md §5.3).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::state::Priority;
@@ -22,7 +23,7 @@ pub struct Violation {
 }
 
 /// How bad a scan says a violation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Lets somebody in, or leaks something.

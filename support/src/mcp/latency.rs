@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The longest time that is told apart, in microseconds: one hour.
@@ -15,7 +16,7 @@ pub struct LatencyRecorder {
 }
 
 /// The figures of one name, in milliseconds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LatencySummary {
     /// How many times were recorded.
     pub n: u64,

@@ -3,10 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A defect and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// `FINDING-001` and so on.
     pub finding_id: FindingId,
@@ -37,7 +38,7 @@ pub struct Finding {
 }
 
 /// How bad a finding is (scoring.md §5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Priority {
     /// Must be fixed before anything else.
     P0,
@@ -61,7 +62,7 @@ impl fmt::Display for Priority {
 }
 
 /// Who a finding belongs to (spec README §7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum System {
     /// Architect, Contract Engine, Codebase Intelligence.
     #[serde(rename = "Build 1")]
@@ -88,7 +89,7 @@ impl fmt::Display for System {
 }
 
 /// What became of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Resolution {
     /// Nothing was decided yet; stored as an empty text.
     #[default]
@@ -106,7 +107,7 @@ pub enum Resolution {
 }
 
 /// The id of a finding: `FINDING-` and three digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct FindingId(u16);
 

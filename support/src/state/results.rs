@@ -1,5 +1,6 @@
 //! The typed results that a state holds.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Health of one MCP server (plan §7.1 `health_result`).
@@ -30,7 +31,7 @@ pub enum HealthStatus {
 
 /// The figures of one fix pass (R4-M5-004, scoring.md §6). A rate or score without a value
 /// is not stored.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FixPass {
     /// Counted from 1.

@@ -6,6 +6,7 @@ mod findings;
 mod gaps;
 mod history;
 mod integration;
+mod step;
 mod summary;
 mod systems;
 mod table;
@@ -22,9 +23,10 @@ use serde::Serialize;
 use super::{
     Audit, ReportVerdict,
     charts::{self, Point},
-    html,
+    html, sarif,
 };
 use crate::{atomic, verdict::Status, workspace};
+pub use step::step_summary;
 pub(in crate::audit) use summary::SYSTEMS;
 
 /// The name of the report.
@@ -36,12 +38,15 @@ const PAGE_FILE_NAME: &str = "SUPER_TEAM_AUDIT_REPORT.html";
 /// The name of the audit as data.
 const DATA_FILE_NAME: &str = "audit.json";
 
+/// The findings for code hosts and editors.
+const SARIF_FILE_NAME: &str = "audit.sarif";
+
 /// The orchestrator's folder, where a copy of a full run's report belongs (D-04).
 const ORCHESTRATOR_FOLDER: &str = ".super-orchestrator";
 
 const TEMPLATE: &str = include_str!("../report.md.jinja");
 
-/// Writes the report, as Markdown and as a page, and the audit as data into `bundle`; for the bundle of a full run also
+/// Writes the report, as Markdown and as a page, and the audit as data and as SARIF into `bundle`; for the bundle of a full run also
 /// a copy of the report to `.super-orchestrator/`. Gives the report's path.
 ///
 /// # Errors
@@ -54,6 +59,7 @@ pub(super) fn write_below(audit: &Audit, bundle: &Path, root: &Path) -> io::Resu
     let path = bundle.join(FILE_NAME);
     let text = render(audit, "")?;
     atomic::write_json(&bundle.join(DATA_FILE_NAME), audit)?;
+    atomic::write_json(&bundle.join(SARIF_FILE_NAME), &sarif::sarif(audit))?;
     atomic::write(&bundle.join(PAGE_FILE_NAME), page(audit, &text)?)?;
     atomic::write(&path, text)?;
     let output = root.join(".run4");

@@ -55,7 +55,8 @@ pub(super) fn section(audit: &Audit) -> Summary {
     }
 }
 
-fn scores(audit: &Audit) -> String {
+/// The scores of the systems and the aggregate.
+pub(super) fn scores(audit: &Audit) -> String {
     let scores = &audit.scores;
     let values = scores.builds.iter().map(|score| (score, score.value));
     let values = values.chain([(&scores.integration, scores.integration_capped)]);
