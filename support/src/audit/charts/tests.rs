@@ -43,8 +43,8 @@ fn a_chart_of_nothing_says_so() {
 }
 
 #[rstest]
-#[case::scores("3. Per-System Assessment", &["Build 1: ", "Test Health", " of 20", "N/A"])]
-#[case::latency("Latency of tools", &["decompose", "median", "p95", "p99", "longest", "<circle"])]
+#[case::scores("3. Per-System Assessment", &["Build 1: 37.04", "Test Health", "\n13.33 of 20\n", "N/A"])]
+#[case::latency("Latency of tools", &["decompose", "median", "p95", "p99", "\nlongest\n", "<circle"])]
 #[case::timeline("Runs", &["M2, 90.0 s", "seconds since the session began"])]
 #[case::convergence("5. Fix Pass History", &["<circle", "converged", "0.76 after pass 1"])]
 fn a_chart_shows_what_was_measured(#[case] section: &str, #[case] shown: &[&str]) {
