@@ -31,6 +31,7 @@ struct World {
     listing: Option<Listing>,
     keys: BTreeSet<String>,
     substrate: Substrate,
+    has_browser: bool,
 }
 
 impl World {
@@ -42,6 +43,7 @@ impl World {
             listing: None,
             keys: ["architect_mcp", "client_probe"].map(str::to_owned).into(),
             substrate: Substrate::Process,
+            has_browser: false,
         }
     }
 
@@ -51,7 +53,7 @@ impl World {
             matrix: &matrix,
             sessions: &sessions,
             substrate: self.substrate,
-            has_browser: false,
+            has_browser: self.has_browser,
             keys: &self.keys,
             listing: self.listing.as_ref(),
             executions: &self.executions,
@@ -128,10 +130,18 @@ fn a_flaky_pass_is_broken_even_with_a_good_record() {
 #[case::no_key(JUDGED, &[], "UNTESTABLE(architect_mcp)")]
 #[case::docker("sc_02_app_deployment", &[], "UNTESTABLE(docker)")]
 #[case::no_id("r4_m2_004_ten_calls", &[], "UNTESTED(not selected)")]
+#[case::no_browser("r4_m6_004_html_renders", &[], "UNTESTABLE(chromium)")]
 fn a_skipped_test_is_never_silent(#[case] test: &str, #[case] keys: &[&str], #[case] status: &str) {
     let mut world = World::of(test, Some(Outcome::Skipped), None);
     world.keys = keys.iter().map(|&key| key.to_owned()).collect();
     assert_eq!(world.status(), status);
+}
+
+#[test]
+fn a_test_of_the_browser_that_was_skipped_with_one_is_untested() {
+    let mut world = World::of("r4_m6_004_html_renders", Some(Outcome::Skipped), None);
+    world.has_browser = true;
+    assert_eq!(world.status(), "UNTESTED(not selected)");
 }
 
 #[test]
