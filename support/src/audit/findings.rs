@@ -16,8 +16,8 @@ use crate::{
         convergence::{FixVerdict, Open, Stop, convergence},
         ledger::{Ledger, Pass},
         priority::Effect,
-        symptom::{Symptom, without_numbers},
-        violation::Severity,
+        symptom::{Scanned, Symptom, without_numbers},
+        violation::{Severity, Violation},
     },
     matrix::{Matrix, Need, Row},
     pipeline::gate::canonical,
@@ -229,28 +229,22 @@ fn noticed(noticed: &Noticed) -> Vec<Symptom> {
 
 fn violation(value: &Value, source: &str) -> Symptom {
     let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let (service, message) = (text("service"), text("message"));
-    let code = canonical(&text("code"), &message).to_owned();
+    let message = text("message");
     let place = [text("file_path"), text("file"), text("endpoint")].into_iter().find(|it| !it.is_empty());
-    let place = place.unwrap_or_default();
-    let severity = serde_json::from_value(value["severity"].clone()).unwrap_or(Severity::Error);
-    Symptom {
-        key: format!("scan {service} {code} {place} {message}"),
-        cause: format!("scan {service} {code} {place} {}", without_numbers(&message)),
-        title: message,
-        system: System::Build2,
-        component: service.clone(),
-        target: service,
+    let violation = Violation {
+        code: canonical(&text("code"), &message).to_owned(),
+        severity: serde_json::from_value(value["severity"].clone()).unwrap_or(Severity::Error),
+        file: place.unwrap_or_default(),
         line: value["line"].as_u64().unwrap_or(0),
-        effect: Effect::of_code(&code, severity),
-        severity,
-        workaround: String::new(),
-        evidence: format!("reported in the pipeline run (record of {source})"),
-        reproduction: "cargo nextest run B3-04; see .run4/local/pipeline/QUALITY_GATE_REPORT.md".into(),
-        recommendation: format!("remove the violation of {code} at {place}, change nothing else"),
-        file: place,
-        code,
+        message,
+    };
+    Scanned {
+        component: &text("service"),
+        system: System::Build2,
+        evidence: &format!("reported in the pipeline run (record of {source})"),
+        reproduction: "cargo nextest run B3-04; see .run4/local/pipeline/QUALITY_GATE_REPORT.md",
     }
+    .symptom(&violation)
 }
 
 /// An alternative spelling that was read all the same (D-25).
