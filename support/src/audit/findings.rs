@@ -2,6 +2,8 @@
 //! gate or the integrator reported, every spelling that had to be forgiven (R4-M5-001). A pure
 //! function of the bundle, used before the fix passes and for the report alike.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -97,15 +99,20 @@ pub(super) struct Signs<'a> {
     pub(super) noticed: &'a [Noticed],
 }
 
-impl Signs<'_> {
-    /// The catalogue: that of the fix passes with what is seen now, or a new one.
-    pub(super) fn catalogue(&self, ledger: Option<&Ledger>) -> (Catalogue, Option<CatalogFull>) {
-        let mut catalogue = ledger.map(|ledger| ledger.catalogue.clone()).unwrap_or_default();
-        let pass = ledger.map_or(0, |ledger| u32::try_from(ledger.passes.len()).unwrap_or(u32::MAX));
-        let full = catalogue.absorb(&self.symptoms(), pass, None).err();
-        (catalogue, full)
-    }
+/// The catalogue of `symptoms`: that of the fix passes with what is seen now, or a new one. What
+/// scans said of a tree that was repaired since is no longer so.
+pub(super) fn catalogue(symptoms: &[Symptom], ledger: Option<&Ledger>) -> (Catalogue, Option<CatalogFull>) {
+    let mut catalogue = ledger.map(|ledger| ledger.catalogue.clone()).unwrap_or_default();
+    let pass = ledger.map_or(0, |ledger| u32::try_from(ledger.passes.len()).unwrap_or(u32::MAX));
+    let repaired: BTreeSet<_> =
+        catalogue.entries.iter().filter(|entry| !entry.is_open()).map(|entry| entry.cause.clone()).collect();
+    let is_repaired = |symptom: &&Symptom| symptom.key.starts_with("scan ") && repaired.contains(&symptom.cause);
+    let seen: Vec<_> = symptoms.iter().filter(|symptom| !is_repaired(symptom)).cloned().collect();
+    let full = catalogue.absorb(&seen, pass, None).err();
+    (catalogue, full)
+}
 
+impl Signs<'_> {
     /// Everything that is wrong, in the order of ids and tests.
     pub(super) fn symptoms(&self) -> Vec<Symptom> {
         let tests = self.tests.iter().filter_map(|test| self.of_test(test));

@@ -52,6 +52,7 @@ use crate::{
     fix_pass::{
         catalogue::Catalogue,
         ledger::{self, Ledger},
+        symptom::Symptom,
     },
     matrix::Priority,
     verdict::Status,
@@ -90,6 +91,9 @@ pub struct Audit {
     pub phases: Vec<PipelinePhase>,
     /// Other figures that tests measured.
     pub figures: Vec<Measured>,
+    /// Everything that the bundle shows to be wrong; findings are made of it.
+    #[serde(skip)]
+    pub symptoms: Vec<Symptom>,
     /// Every finding, in the order of the ids.
     pub findings: Catalogue,
     /// The fix passes; none when there were none and something was to be fixed.
@@ -205,7 +209,8 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     let signs = Signs { matrix: &promises.matrix, rows: &rows, tests: &tests, noticed: &observations.noticed };
     let (ledger, found) = read_ledger(&manifest, bundle)?;
     problems.extend(found);
-    let (findings, full) = signs.catalogue(ledger.as_ref());
+    let symptoms = signs.symptoms();
+    let (findings, full) = findings::catalogue(&symptoms, ledger.as_ref());
     problems.extend(full.map(|_| Problem::CatalogueFull));
     let complete = observations.phases.len() == measures::PHASES;
     let fix = FixHistory::of(ledger.as_ref(), &findings, complete);
@@ -224,6 +229,7 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         start_up: observations.start_up,
         phases: observations.phases,
         figures: observations.figures,
+        symptoms,
         findings,
         fix,
         scores,
