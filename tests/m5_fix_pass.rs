@@ -4,17 +4,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use chrono::Utc;
 use rstest::rstest;
 use serde_json::json;
 use support::{
-    config::BuilderDepth::{Quick, Thorough},
+    audit::{Manifest, Run, RunKind, SystemInfo},
+    config::{
+        BuilderDepth::{Quick, Thorough},
+        Substrate,
+    },
+    evidence::{Check, Record},
     fix_pass::{
         catalogue::Catalogue,
         convergence::{FixVerdict, Limits, Open, Standing, Stop, convergence, ratio},
         instructions::{Item, render},
-        ledger::{Ledger, When, read_snapshot, snapshot_file},
+        ledger::{Ledger, Step, When, read_snapshot, snapshot_file},
         passes::FixLoop,
         priority::Effect,
         symptom::{Scanned, Symptom},
@@ -29,8 +36,10 @@ use support::{
     },
     prelude::*,
     state::{FindingId, FixPass, Priority, Resolution, System},
-    sut::Command,
-    tree, workspace,
+    sut::{Command, probe},
+    tree,
+    verdict::Status,
+    workspace,
 };
 
 /// What is planted into a tree, by the code that finds it.
@@ -150,7 +159,7 @@ async fn x_07_no_instructions_change_nothing(builder: Builder, evidence: Evidenc
 #[tokio::test]
 async fn x_07_stale_state_is_recognised(evidence: Evidence) -> Verdict {
     let scripted = ScriptedBuilder::new("steps = [{ stdout = { line = 'all fixed' } }]")?;
-    let invocation = scripted.invocation("orders", std::time::Duration::from_secs(30))?;
+    let invocation = scripted.invocation("orders", Duration::from_secs(30))?;
     let old = json!({
         "run_id": "old", "summary": { "success": true, "test_passed": 9, "test_total": 9, "convergence_ratio": 1.0 },
         "total_cost": 0.5, "health": "passed", "completed_phases": ["build"],
@@ -493,16 +502,76 @@ async fn r4_m5_005_bad_builders_are_stopped(
     let figures = &ledger.passes[0].figures;
     if habit == "breaks" {
         evidence.check_eq("what it was told of is gone", figures.resolved, 1)?;
-        evidence.check_eq("what it broke is counted", figures.regressions, 1)?;
+        evidence.check_eq("what it broke is counted", figures.regressions, 3)?;
+        let delta = figures.score_delta();
+        evidence.check("the score falls", delta.is_some_and(|delta| delta < 0.0), delta)?;
         let new = ledger.passes.iter().flat_map(|pass| &pass.broken.new).map(|new| new.place.code().to_owned());
         evidence.check_eq(
             "what it broke",
             new.collect::<Vec<_>>(),
-            ["SEC-SECRET-006"; 2].map(str::to_owned).to_vec(),
+            ["SEC-SECRET-006"; 6].map(str::to_owned).to_vec(),
         )?;
     } else {
         evidence.check_eq("nothing was resolved", (figures.resolved, figures.applied), (0, 0))?;
         evidence.check_eq("the rate of regressions has no value", figures.regression_rate(), None)?;
     }
     Ok(())
+}
+
+// ---- a whole run
+
+/// A bundle made by hand in which B1-09 failed.
+fn failed_bundle(folder: &Path) -> Verdict {
+    const RUN: &str = "00000000-0000-4000-8000-000000000002";
+    let (binary, test) = ("m2_mcp_wiring", "b1_09_mcp_handshake_architect");
+    let record = Record {
+        binary: binary.into(),
+        test: test.into(),
+        session: HAND_MADE.into(),
+        run: Some(RUN.into()),
+        started_at: Utc::now(),
+        finished_at: Some(Utc::now()),
+        verdict: Some(Status::Fail("no reply".into())),
+        checks: vec![Check { fact: "it replies".into(), holds: false, seen: None }],
+        observations: BTreeMap::new(),
+    };
+    support::atomic::write_json(&Record::path(folder, binary, test), &record)?;
+    let case = format!(r#"<testcase name="{test}" classname="run4::{binary}" time="0.1"><failure/></testcase>"#);
+    let junit = format!(
+        r#"<?xml version="1.0"?><testsuites name="run4" tests="1" failures="1" errors="0" uuid="{RUN}"><testsuite name="run4::{binary}" tests="1" disabled="0" errors="0" failures="1">{case}</testsuite></testsuites>"#
+    );
+    support::atomic::write(&folder.join("junit/m2.xml"), junit)?;
+    let system = SystemInfo { name: "by hand".into(), ..SystemInfo::default() };
+    let mut manifest = Manifest::begin(HAND_MADE, RunKind::Full, &system, Substrate::Process).map_err(Failure::fail)?;
+    let junit = "junit/m2.xml".into();
+    manifest.add_run(Run { milestone: Some(2), run_id: RUN.into(), junit, exit_code: Some(100), seconds: 1.0 });
+    Ok(manifest.finish(folder)?)
+}
+
+/// The session of the bundle made by hand.
+const HAND_MADE: &str = "00000000-0000-4000-8000-000000000001";
+
+/// R4-M5-003: where the profile has no command that could repair a Build, the instructions are
+/// written, the finding stays open, and the run says that it awaits a fix; it goes on from there.
+#[rstest]
+#[tokio::test]
+async fn r4_m5_003_a_foreign_system_is_awaited(evidence: Evidence) -> Verdict {
+    let folder = tempfile::tempdir()?;
+    failed_bundle(folder.path())?;
+    let argv = [workspace::run4_program().display().to_string(), "internal".into(), "fix".into()].to_vec();
+    let bundle = folder.path().display().to_string();
+    let env = [(workspace::SESSION_VARIABLE, HAND_MADE.to_owned()), (workspace::BUNDLE_VARIABLE, bundle)];
+    let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let command = Command { key: "run4".into(), argv, cwd: workspace::root(), env, ready: None };
+    let reply = probe(&command, "", folder.path(), Duration::from_secs(60)).await?;
+    evidence.observe("reply", &reply)?;
+    evidence.check_eq("the exit code", reply.code, Some(0))?;
+    let ledger = Ledger::load(folder.path()).map_err(Failure::fail)?.ok_or_else(|| Failure::fail("no ledger"))?;
+    evidence.check_eq("why it stands", ledger.stop, Some(Stop::AwaitingFix))?;
+    evidence.check_eq("where it goes on", ledger.step, Step::Verify)?;
+    evidence.check("what is open", open_codes(&ledger).contains("P0 B1-09"), open_codes(&ledger))?;
+    let text = std::fs::read_to_string(folder.path().join("m5_fix_instructions/pass_1/build1/FIX_INSTRUCTIONS.md"))?;
+    let told = ["## P0 (MUST FIX)", "B1-09", "no reply", "cargo nextest run b1_09_mcp_handshake_architect"];
+    let missing: Vec<_> = told.into_iter().filter(|words| !text.contains(words)).collect();
+    evidence.check_eq("what the instructions do not say", missing, Vec::<&str>::new())
 }

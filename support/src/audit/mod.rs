@@ -89,6 +89,8 @@ pub struct Audit {
     pub start_up: Vec<Timing>,
     /// The phases of the pipeline run, in their order; empty when none was recorded.
     pub phases: Vec<PipelinePhase>,
+    /// What the pipeline run cost, in US dollars, metered; none when nobody knows.
+    pub pipeline_cost: Option<f64>,
     /// Other figures that tests measured.
     pub figures: Vec<Measured>,
     /// Everything that the bundle shows to be wrong; findings are made of it.
@@ -228,6 +230,7 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         latency: observations.latency,
         start_up: observations.start_up,
         phases: observations.phases,
+        pipeline_cost: observations.pipeline_cost,
         figures: observations.figures,
         symptoms,
         findings,

@@ -23,7 +23,7 @@ use crate::{
     fix_pass::{
         convergence::{Limits, Stop},
         ground::{Applied, Ground, Look},
-        ledger::Ledger,
+        ledger::{Ledger, Step},
         passes::FixLoop,
         trees::{Means, Part, Trees},
     },
@@ -121,8 +121,8 @@ fn broken(failure: &Failure) -> Problem {
 }
 
 /// One line for each step that an engineer waits for.
-fn tell(step: crate::fix_pass::ledger::Step, ledger: &Ledger) {
-    use crate::fix_pass::ledger::Step::{Discover, Regress};
+fn tell(step: Step, ledger: &Ledger) {
+    use Step::{Apply, Discover, Regress, Settle};
     let open = ledger.catalogue.count();
     match (step, ledger.stop) {
         (Discover, None) => {
@@ -136,7 +136,7 @@ fn tell(step: crate::fix_pass::ledger::Step, ledger: &Ledger) {
                 figures.pass_number, figures.resolved, figures.targeted, figures.regressions, pass.convergence
             );
         }
-        (_, Some(stop)) => eprintln!("  fix passes: {} ({})", stop.words(), ledger.verdict()),
+        (Settle | Apply, Some(stop)) => eprintln!("  fix passes: {} ({})", stop.words(), ledger.verdict()),
         _ => (),
     }
 }
