@@ -3,6 +3,7 @@
 mod bench;
 mod bench_audit;
 mod diff;
+mod fix;
 mod internal;
 mod names;
 mod nextest;
