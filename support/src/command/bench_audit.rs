@@ -79,6 +79,9 @@ pub(super) fn measure() -> Outcome {
 pub(super) fn figures(bundle: &Path) -> Outcome {
     let begun = Instant::now();
     let result = audit::audit(bundle).map_err(|error| Problem::unverified(miette::miette!("{error}")))?;
+    if let Some(problem) = result.problems.first() {
+        return Err(Problem::unverified(miette::miette!("the synthetic bundle has a problem: {problem}")));
+    }
     let report = audit::write_report(&result, bundle)?;
     let seconds = begun.elapsed().as_secs_f64();
     let figures = Figures { seconds, mib: peak_mib(std::process::id()), report_bytes: report.metadata()?.len() };
