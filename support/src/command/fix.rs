@@ -43,9 +43,6 @@ const BUILDER_OUTPUTS: &str = "m4_builder_outputs";
 const VERIFY: &str = "m5_verify";
 const REGRESS: &str = "m5_regress";
 
-/// What a run of M1 to M4 leaves beside evidence and results.
-const OUTPUTS: [&str; 3] = [BUILDER_OUTPUTS, "pipeline", "m2_mcp_results.json"];
-
 /// How long a command that repairs a Build may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -199,38 +196,6 @@ impl<'c> Bundle<'c> {
         Manifest::load(&place).map_err(Failure::broken)?.finish(&place)?;
         Ok(place)
     }
-
-    /// Puts what a later run of M1 to M4 left in the place of what this bundle has of them.
-    fn adopt(&self, fresh: &Path) -> io::Result<()> {
-        let [mut own, theirs] = [&self.bundle, fresh].map(|it| Manifest::load(it).map_err(io::Error::other));
-        let (own, theirs) = (own.as_mut().map_err(|error| io::Error::other(error.to_string()))?, theirs?);
-        for entry in fs::read_dir(fresh.join("evidence"))? {
-            replace(&entry?.path(), &self.bundle.join("evidence"))?;
-        }
-        for run in &theirs.runs {
-            replace(&fresh.join(&run.junit), &self.bundle.join("junit"))?;
-            own.add_run(run.clone());
-        }
-        own.runs.sort_by_key(|run| run.milestone);
-        for output in OUTPUTS.iter().filter(|name| fresh.join(name).exists()) {
-            replace(&fresh.join(output), &self.bundle)?;
-        }
-        if !own.merged.contains(&theirs.session) {
-            own.merged.push(theirs.session);
-        }
-        own.seal(&self.bundle)?;
-        fs::remove_dir_all(fresh)
-    }
-}
-
-/// Moves the file or folder `from` into `folder`, in the place of what is there.
-fn replace(from: &Path, folder: &Path) -> io::Result<()> {
-    let to = folder.join(from.file_name().unwrap_or_default());
-    fs::create_dir_all(folder)?;
-    if to.is_dir() {
-        fs::remove_dir_all(&to)?;
-    }
-    fs::rename(from, &to)
 }
 
 /// The ground of the generated services, where there are some and the system has what looks at them.
@@ -255,7 +220,7 @@ impl Ground for Bundle<'_> {
     async fn look(&self) -> Result<Look, Failure> {
         if self.stale.get() {
             let fresh = self.run_tests(REGRESS, None).await?;
-            self.adopt(&fresh)?;
+            audit::adopt(&self.bundle, &fresh).map_err(Failure::broken)?;
             self.stale.set(false);
         }
         let audit = self.audit(&self.bundle)?;
@@ -350,4 +315,22 @@ pub(super) fn keep(ledger: &Ledger, state: &mut Run4State) {
 pub(super) fn is_open(bundle: &Path) -> Result<bool, Problem> {
     let ledger = Ledger::load(bundle).map_err(verify::unreadable)?;
     Ok(ledger.is_some_and(|ledger| ledger.stop.is_none() || ledger.stop == Some(Stop::AwaitingFix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::tests(
+        &["test m2_mcp_wiring b1_07_x::case_1", "scan auth-service LOG-001 src/a.py m"],
+        Some("package(=run4) & ((binary(=m2_mcp_wiring) & test(=b1_07_x::case_1 [B1-07])))")
+    )]
+    #[case::only_scans(&["scan auth-service LOG-001 src/a.py m"], None)]
+    fn a_verification_runs_just_what_is_concerned(#[case] keys: &[&str], #[case] expected: Option<&str>) {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        assert_eq!(filter(&keys).as_deref(), expected);
+    }
 }
