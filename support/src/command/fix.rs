@@ -21,7 +21,7 @@ use crate::{
     audit::{self, Audit, Manifest, RunKind},
     config::Run4Config,
     fix_pass::{
-        convergence::{Limits, Stop},
+        convergence::Limits,
         ground::{Applied, Ground, Look},
         ledger::{Ledger, Step},
         passes::FixLoop,
@@ -50,8 +50,9 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(3600);
 const COMMANDS: [(&str, &str); 4] =
     [("build1", "fix_build1"), ("build2", "fix_build2"), ("build3", "fix_build3"), ("integration", "fix_integration")];
 
-/// Runs the fix passes on `bundle`; gives what they did, or none when a signal ended them.
-pub(super) async fn phase(bundle: &Path, session: &nextest::Session<'_>) -> Result<Option<Ledger>, Problem> {
+/// Runs the fix passes on `bundle`; tells whether a signal ended them. Whatever else ends them early
+/// is printed, and the report says how far they came.
+pub(super) async fn phase(bundle: &Path, session: &nextest::Session<'_>, state: &mut Run4State) -> io::Result<bool> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut child = tokio::process::Command::new(workspace::run4_program())
@@ -77,15 +78,15 @@ pub(super) async fn phase(bundle: &Path, session: &nextest::Session<'_>) -> Resu
             let _ = kill_process(id, passed_on);
         }
     };
-    let ledger = Ledger::load(bundle).map_err(verify::unreadable)?;
-    match ledger {
-        _ if interrupted => Ok(None),
-        Some(ledger) if status.success() => Ok(Some(ledger)),
-        _ => Err(Problem::unverified(miette::miette!(
-            help = "see the text above; `cargo run4 --resume` goes on with the fix passes",
-            "the fix passes ended with {status}"
-        ))),
+    if !interrupted && !status.success() {
+        eprintln!("the fix passes ended early ({status}); `cargo run4 --resume` goes on with them");
     }
+    match Ledger::load(bundle) {
+        Ok(Some(ledger)) => keep(&ledger, state),
+        Ok(None) => (),
+        Err(error) => eprintln!("{error}"),
+    }
+    Ok(interrupted)
 }
 
 /// The process of [`phase`].
@@ -241,6 +242,7 @@ impl Ground for Bundle<'_> {
             Status::Broken(_) | Status::Untestable(_) | Status::Untested(_) => None,
         });
         look.tests.extend(judged);
+        // Of what M1 to M4 measure; terms that M6 measures count nothing, before and after.
         look.score = Some(audit.scores.aggregate_capped);
         Ok(look)
     }
@@ -304,7 +306,7 @@ fn filter(keys: &BTreeSet<String>) -> Option<String> {
 }
 
 /// What the state keeps of the fix passes (plan §7.1).
-pub(super) fn keep(ledger: &Ledger, state: &mut Run4State) {
+fn keep(ledger: &Ledger, state: &mut Run4State) {
     state.defect_catalog = ledger.catalogue.entries.iter().map(|entry| entry.finding.clone()).collect();
     state.fix_passes = ledger.figures();
     state.total_fix_passes = u32::try_from(ledger.passes.len()).unwrap_or(u32::MAX);
@@ -314,7 +316,7 @@ pub(super) fn keep(ledger: &Ledger, state: &mut Run4State) {
 /// Whether the fix passes of `bundle` still have something to do in a run that is resumed.
 pub(super) fn is_open(bundle: &Path) -> Result<bool, Problem> {
     let ledger = Ledger::load(bundle).map_err(verify::unreadable)?;
-    Ok(ledger.is_some_and(|ledger| ledger.stop.is_none() || ledger.stop == Some(Stop::AwaitingFix)))
+    Ok(ledger.is_some_and(|ledger| ledger.step != Step::Ended))
 }
 
 #[cfg(test)]
