@@ -558,7 +558,8 @@ fn last_whole_run() -> Result<Option<TempDir>, Failure> {
         return Ok(None);
     }
     let copy = tempfile::tempdir()?;
-    for name in ["manifest.json", "listing.json", "junit", "evidence"] {
+    let sealed = ["manifest.json", "listing.json", "junit", "evidence", "m5_fix_passes.json", "m5_fix_snapshots"];
+    for name in sealed.into_iter().filter(|name| last.join(name).exists()) {
         tree::copy(&last.join(name), &copy.path().join(name))?;
     }
     Ok(Some(copy))
