@@ -7,6 +7,7 @@ mod colour;
 mod conclusion;
 pub mod coverage;
 mod flows;
+mod inputs;
 mod join;
 mod junit;
 mod listing;
@@ -19,6 +20,7 @@ mod promises;
 mod report;
 pub mod scoring;
 mod testimony;
+mod traceability;
 
 #[cfg(test)]
 mod sample;
@@ -38,6 +40,7 @@ pub use colour::Colour;
 pub use conclusion::{Conclusion, Level, ReportVerdict, Threshold};
 pub use coverage::ToolCoverage;
 pub use flows::{Flow, Flows, Proof};
+pub use inputs::{Counted, Input, Inputs, Scanned, Sourced};
 pub use join::{RowVerdict, TestVerdict};
 pub use measures::Scores;
 pub use merge::{MergeError, merge};
@@ -45,6 +48,8 @@ pub use name::TestName;
 pub use observations::{Measured, PipelinePhase, Timing};
 pub use problem::Problem;
 pub use report::{FILE_NAME, write_report};
+
+pub use traceability::{Link, Register, TestStatus, TraceRow, Traceability, Traced};
 
 use crate::{matrix::Priority, verdict::Status};
 use flows::Proofs;
@@ -79,6 +84,10 @@ pub struct Audit {
     pub phases: Vec<PipelinePhase>,
     /// Other figures that tests measured.
     pub figures: Vec<Measured>,
+    /// What tests measured for the scores of the Builds.
+    pub inputs: Inputs,
+    /// The requirements of the Builds that a test looked for, by Build.
+    pub traceability: Vec<Traceability>,
     /// The scores.
     pub scores: Scores,
     /// The thresholds and how far each is met.
@@ -179,15 +188,21 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     let coverage = coverage::matrix(&promises.tools, &observations.calls);
     let proofs = Proofs::new(&rows, &tests);
     let (flows, requirements) = (proofs.flows(&promises.flows), proofs.requirements(&promises.requirements));
+    let inputs = observations.inputs.judged(&tests);
+    let traceability: Vec<_> = inputs.registers.iter().map(|found| Traceability::new(found, &proofs)).collect();
     let measures = Measures {
         rows: &rows,
+        tests: &tests,
+        inputs: &inputs,
+        traceability: &traceability,
+        routes: promises.routes,
         coverage: &coverage,
         flows: &flows,
         phases: &observations.phases,
         substrate: manifest.substrate,
     };
     let scores = measures.scores();
-    let thresholds = conclusion::thresholds(&scores, &rows, &coverage);
+    let thresholds = conclusion::thresholds(&scores, &rows, &coverage, &inputs);
     Ok(Audit {
         conclusion: conclusion::conclude(&scores, &thresholds, &rows, problems.len()),
         listed: listing.is_some(),
@@ -201,6 +216,8 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         start_up: observations.start_up,
         phases: observations.phases,
         figures: observations.figures,
+        inputs,
+        traceability,
         scores,
         thresholds,
         problems: problems.into_iter().collect(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     coverage::{self, ToolCall},
+    inputs::{Input, Inputs, OfBuild, Sourced},
     name::TestName,
     problem::Problem,
     testimony::Testimony,
@@ -15,6 +16,7 @@ use crate::{
     evidence::{FIGURES, Figure, Record},
     matrix::Matrix,
     mcp::LatencySummary,
+    sut::Build,
 };
 
 /// The times of one tool or server, and the test that measured them.
@@ -68,6 +70,8 @@ pub(super) struct Observations {
     pub(super) start_up: Vec<Timing>,
     pub(super) phases: Vec<PipelinePhase>,
     pub(super) figures: Vec<Measured>,
+    /// What the scores of the Builds are computed from.
+    pub(super) inputs: Inputs,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -109,6 +113,24 @@ impl Observations {
         if id.as_deref() == Some(PIPELINE_ROW) {
             let phases: Vec<PipelinePhase> = self.read(record, "phases").unwrap_or_default();
             self.phases.extend(phases);
+        }
+        self.add_inputs(name, record);
+    }
+
+    fn add_inputs(&mut self, name: &TestName, record: &Record) {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        self.take(&mut inputs.contracts, Input::Contracts, name, record);
+        self.take(&mut inputs.scans, Input::Scans, name, record);
+        self.take(&mut inputs.health, Input::Health, name, record);
+        self.take(&mut inputs.artifacts, Input::Artifacts, name, record);
+        self.take(&mut inputs.registers, Input::Requirements, name, record);
+        self.inputs = inputs;
+    }
+
+    fn take<T: OfBuild>(&mut self, into: &mut Vec<Sourced<T>>, input: Input, name: &TestName, record: &Record) {
+        if Build::ALL.iter().any(|build| input.witness(*build) == name.function()) {
+            let found = self.read(record, input.observation()).unwrap_or_default();
+            Inputs::take(into, input, name, found);
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{
+    inputs::{traceability, violations},
     summary::fix_passes,
     table::{NOT_MEASURED, code, seconds, span, table, text, word},
 };
@@ -25,6 +26,8 @@ const ESTIMATES: [(&str, u32, u32); 6] = [
 #[derive(Serialize)]
 pub(super) struct Appendices {
     findings: String,
+    traceability: String,
+    violations: String,
     ids: String,
     extra_tests: String,
     unit_tests: String,
@@ -36,6 +39,8 @@ pub(super) fn section(audit: &Audit, base: &str) -> Appendices {
     let plain = || audit.tests.iter().filter(|test| test.id.is_none() && !test.name.needs_evidence(false));
     Appendices {
         findings: fix_passes(&audit.manifest),
+        traceability: traceability(audit),
+        violations: violations(audit),
         ids: table(
             ["Id", "Status", "Priority", "Tests", "Duration", "Reason", "Evidence"],
             audit.rows.iter().map(|row| id(row, audit, base)),

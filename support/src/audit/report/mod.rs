@@ -3,6 +3,7 @@
 
 mod appendices;
 mod gaps;
+mod inputs;
 mod integration;
 mod summary;
 mod systems;

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::table::{NOT_MEASURED, code, span, table, text, word};
+use super::{
+    inputs::registers,
+    table::{NOT_MEASURED, code, span, table, text, word},
+};
 use crate::{
     audit::{
         Audit, Colour, Counts, Manifest, RunKind,
@@ -143,7 +146,7 @@ pub(super) fn method(audit: &Audit) -> Method {
         "what the result files list, since the bundle has no usable `listing.json`: a test that was never listed is not seen to be missing"
     };
     Method {
-        facts: facts(manifest),
+        facts: facts(audit),
         versions: table(
             ["What", "Version"],
             manifest.versions.iter().map(|(name, version)| [text(name), text(version)]),
@@ -154,7 +157,8 @@ pub(super) fn method(audit: &Audit) -> Method {
     }
 }
 
-fn facts(manifest: &Manifest) -> String {
+fn facts(audit: &Audit) -> String {
+    let manifest = &audit.manifest;
     let finished = manifest.finished_at.map_or_else(
         || "not recorded".to_owned(),
         |end| {
@@ -177,7 +181,7 @@ fn facts(manifest: &Manifest) -> String {
         ("Ended", finished),
         ("Revision of the suite", manifest.revision.as_deref().map_or_else(|| "not recorded".to_owned(), code)),
         ("Required list", format!("`fixtures/matrix.toml`, SHA-256 {}", code(&manifest.matrix_digest))),
-        ("Requirements", "`fixtures/requirements.toml`: R4-M1 to R4-M6; the Builds' own PRDs: not read".to_owned()),
+        ("Requirements", format!("`fixtures/requirements.toml`: R4-M1 to R4-M6; of the Builds: {}", registers(audit))),
         ("Sealed files", format!("{} (`manifest.json`)", manifest.evidence.len())),
     ];
     table(["Fact", "Value"], rows.map(|(name, value)| [name.to_owned(), value]))

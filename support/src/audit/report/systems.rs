@@ -2,9 +2,13 @@
 
 use serde::Serialize;
 
-use super::table::{NOT_MEASURED, table, text};
+use super::{
+    inputs::counts,
+    table::{NOT_MEASURED, table, text},
+};
 use crate::{
     audit::{Audit, RowVerdict, coverage::Tried, measures::system_of, scoring::Score},
+    sut::Build,
     verdict::Status,
 };
 
@@ -20,22 +24,20 @@ pub(super) struct System {
 }
 
 pub(super) fn section(audit: &Audit) -> Vec<System> {
-    let particular = [
-        tools(audit),
-        format!("Contract scans of generated services: {NOT_MEASURED} (no scan report is in the bundle)."),
-        format!("Layers of the quality gate: {NOT_MEASURED} (no gate report is in the bundle)."),
-    ];
-    ["Build 1", "Build 2", "Build 3"]
+    Build::ALL
         .into_iter()
+        .zip(["Build 1", "Build 2", "Build 3"])
         .zip(&audit.scores.builds)
-        .zip(particular)
-        .map(|((name, score), particular)| System {
+        .map(|((build, name), score)| System {
             name,
             score: if score.is_measured() { format!("{:.2}", score.value) } else { NOT_MEASURED.to_owned() },
             removed: score.removed().collect::<Vec<_>>().join(", "),
             breakdown: breakdown(score),
             failures: failures(audit.rows.iter().filter(|row| system_of(row) == name)),
-            particular,
+            particular: match build {
+                Build::B1 => format!("- {}\n{}", tools(audit), counts(audit, build)),
+                Build::B2 | Build::B3 => counts(audit, build),
+            },
         })
         .collect()
 }
@@ -50,7 +52,7 @@ fn tools(audit: &Audit) -> String {
     let possible = audit.coverage.iter().filter(|tool| tool.error.is_some()).count();
     format!(
         "Tool coverage (interface matrix, section 4): valid calls passed for {valid} of {total} tools, \
-         invalid calls for {errors} of the {possible} that can have one. Routes of the HTTP twins: {NOT_MEASURED}."
+         invalid calls for {errors} of the {possible} that can have one."
     )
 }
 
