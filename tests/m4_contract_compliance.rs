@@ -90,6 +90,7 @@ async fn sc_04_integration_tests(pipeline_run: PipelineRun, evidence: Evidence) 
     let totals: BTreeMap<_, _> =
         report.as_object().into_iter().flatten().filter(|(name, _)| name.contains("_tests_")).collect();
     evidence.observe("totals", &totals)?;
+    evidence.observe("violations", report["violations"].as_array().unwrap_or(&Vec::new()))?;
     let counted = |end: &str| report[format!("contract_tests_{end}")].as_u64().and_then(|it| it.try_into().ok());
     let (good, total) = (counted("passed").unwrap_or(0), counted("total").unwrap_or(0));
     let counted = Counted { build: Build::B2, good, total, missing: Vec::new() };

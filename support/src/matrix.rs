@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, path::Path, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::workspace;
+use crate::{fix_pass::priority::Effect, workspace};
 
 /// An id of the matrix in its written form: `B1-07`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,6 +70,13 @@ pub struct Row {
     pub also_milestones: Vec<u8>,
     /// The Builds it speaks of: `B1`, `B2`, `B3`.
     pub builds: Vec<String>,
+    /// What a failure of it does to those who use the system; the usual of its priority when it
+    /// is not said: see [`Row::effect`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    effect: Option<Effect>,
+    /// What can be done until a failure is repaired; empty for nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub workaround: String,
     /// The requirements it covers, `R4-M2-002`.
     pub requirements: Vec<String>,
     /// What must be there.
@@ -84,6 +91,18 @@ pub struct Row {
     /// when they show all of it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub not_shown: String,
+}
+
+impl Row {
+    /// What a failure of it does to those who use the system: what the decision tree asks. The
+    /// priority of the row only proposes (scoring.md §5).
+    pub fn effect(&self) -> Effect {
+        self.effect.unwrap_or(match self.priority {
+            Priority::P0 => Effect::Primary,
+            Priority::P1 => Effect::Shared,
+            Priority::P2 => Effect::Secondary,
+        })
+    }
 }
 
 /// The required list.

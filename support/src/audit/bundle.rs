@@ -14,6 +14,7 @@ use super::{AuditError, problem::Problem};
 use crate::{
     atomic,
     config::Substrate,
+    fix_pass::ledger,
     matrix::{Matrix, digest},
 };
 
@@ -181,7 +182,7 @@ impl Manifest {
         self.seal(bundle)
     }
 
-    /// Hashes every record, every result and the listing anew, and writes the manifest.
+    /// Hashes every record, every result, the listing and the fix passes anew, and writes the manifest.
     ///
     /// # Errors
     /// The file system's own.
@@ -199,7 +200,8 @@ impl Manifest {
         let mut files = BTreeSet::new();
         collect(bundle, "evidence", "json", &mut files)?;
         collect(bundle, "junit", "xml", &mut files)?;
-        let named = self.runs.iter().map(|run| run.junit.as_str()).chain([LISTING]);
+        collect(bundle, ledger::SNAPSHOTS, "json", &mut files)?;
+        let named = self.runs.iter().map(|run| run.junit.as_str()).chain([LISTING, ledger::FILE_NAME]);
         files.extend(named.filter(|path| bundle.join(path).is_file()).map(str::to_owned));
         Ok(files)
     }

@@ -4,12 +4,13 @@ use serde::Serialize;
 
 use super::{
     coverage::ToolCoverage,
+    findings::FixHistory,
     inputs::Inputs,
     join::RowVerdict,
-    measures::{Scores, count, executed, failing},
+    measures::{Scores, count, executed},
     scoring::{Rate, Score},
 };
-use crate::{matrix::Priority, sut::Build, verdict::Status};
+use crate::{fix_pass::catalogue::Catalogue, matrix::Priority, state, sut::Build, verdict::Status};
 
 /// A criterion and how far it is met.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -89,34 +90,159 @@ const SYSTEM: ([&str; 3], [f64; 3]) = (["60", "80", "90"], [60.0, 80.0, 90.0]);
 const INTEGRATION: ([&str; 3], [f64; 3]) = (["50", "75", "90"], [50.0, 75.0, 90.0]);
 const AGGREGATE: ([&str; 3], [f64; 3]) = (["65", "80", "90"], [65.0, 80.0, 90.0]);
 
-/// The table of thresholds, in the order of the spec.
-pub(super) fn thresholds(
-    scores: &Scores,
-    rows: &[RowVerdict],
-    coverage: &[ToolCoverage],
-    inputs: &Inputs,
-) -> Vec<Threshold> {
-    let [build1, build2, build3] = &scores.builds;
-    let aggregate_measured = scores.builds.iter().chain([&scores.integration]).any(Score::is_measured);
-    vec![
-        score("Build 1 score", SYSTEM, build1.value, build1.is_measured(), "section 3"),
-        score("Build 2 score", SYSTEM, build2.value, build2.is_measured(), "section 3"),
-        score("Build 3 score", SYSTEM, build3.value, build3.is_measured(), "section 3"),
-        score(
-            "Integration score",
-            INTEGRATION,
-            scores.integration_capped,
-            scores.integration.is_measured(),
-            "section 4, capped",
-        ),
-        score("Aggregate score", AGGREGATE, scores.aggregate_capped, aggregate_measured, "section 1, capped"),
-        remaining(rows, Priority::P0),
-        remaining(rows, Priority::P1),
-        pass_rate(rows),
-        tool_coverage(coverage),
-        contract_compliance(inputs),
-        unmeasured("Fix convergence", ["0.70", "0.85", "0.95"], "no fix pass is in the bundle (section 5)"),
-    ]
+/// What thresholds and verdict go by.
+pub(super) struct Seen<'a> {
+    pub(super) scores: &'a Scores,
+    pub(super) rows: &'a [RowVerdict],
+    pub(super) coverage: &'a [ToolCoverage],
+    pub(super) inputs: &'a Inputs,
+    pub(super) findings: &'a Catalogue,
+    pub(super) fix: Option<&'a FixHistory>,
+}
+
+impl Seen<'_> {
+    /// The table of thresholds, in the order of the spec.
+    pub(super) fn thresholds(&self) -> Vec<Threshold> {
+        let scores = self.scores;
+        let [build1, build2, build3] = &scores.builds;
+        let aggregate_measured = scores.builds.iter().chain([&scores.integration]).any(Score::is_measured);
+        vec![
+            score("Build 1 score", SYSTEM, build1.value, build1.is_measured(), "section 3"),
+            score("Build 2 score", SYSTEM, build2.value, build2.is_measured(), "section 3"),
+            score("Build 3 score", SYSTEM, build3.value, build3.is_measured(), "section 3"),
+            score(
+                "Integration score",
+                INTEGRATION,
+                scores.integration_capped,
+                scores.integration.is_measured(),
+                "section 4, capped",
+            ),
+            score("Aggregate score", AGGREGATE, scores.aggregate_capped, aggregate_measured, "section 1, capped"),
+            self.remaining(Urgent::P0),
+            self.remaining(Urgent::P1),
+            pass_rate(self.rows),
+            tool_coverage(self.coverage),
+            contract_compliance(self.inputs),
+            self.convergence(),
+        ]
+    }
+
+    /// Open findings of a priority; a count of nothing executed would be no count.
+    fn remaining(&self, urgent: Urgent) -> Threshold {
+        let (criterion, bounds, limits, priority) = match urgent {
+            Urgent::P0 => ("P0 remaining", ["0", "0", "0"], [0, 0, 0], Priority::P0),
+            Urgent::P1 => ("P1 remaining", ["<= 3 with workarounds", "0", "0"], [3, 0, 0], Priority::P1),
+        };
+        if !self.rows.iter().any(executed) {
+            return unmeasured(criterion, bounds, "no id was executed");
+        }
+        let open = self.findings.count();
+        let left = match urgent {
+            Urgent::P0 => open.p0,
+            Urgent::P1 => open.p1,
+        };
+        let unverified = self.rows.iter().filter(|row| row.row.priority == priority && !executed(row)).count();
+        let level = level(limits.map(|limit| left <= limit));
+        Threshold {
+            criterion,
+            bounds,
+            figure: Some(format!("{left}, with {unverified} ids not verified")),
+            // Behind an id that nobody judged there may be another one.
+            level: if unverified == 0 { level } else { level.min(Level::Minimum) },
+            source: "open findings (appendix B)".into(),
+        }
+    }
+
+    fn convergence(&self) -> Threshold {
+        const BOUNDS: [&str; 3] = ["0.70", "0.85", "0.95"];
+        match self.fix {
+            None => unmeasured("Fix convergence", BOUNDS, "no fix pass is in the bundle (section 5)"),
+            Some(fix) => Threshold {
+                criterion: "Fix convergence",
+                bounds: BOUNDS,
+                figure: Some(format!("{:.2}", fix.convergence)),
+                level: fix.level(),
+                source: format!("{}, section 5", fix.verdict),
+            },
+        }
+    }
+
+    /// The verdict from the thresholds, the ids and the number of problems of the bundle.
+    pub(super) fn conclude(&self, thresholds: &[Threshold], problems: usize) -> Conclusion {
+        let against_conditional = self.against_conditional(thresholds, problems);
+        let against_pass = self.against_pass();
+        let (verdict, sentence) = if !against_conditional.is_empty() {
+            let reasons = against_conditional.join("; ");
+            (ReportVerdict::Fail, format!("The system is not shown to be ready for production use: {reasons}."))
+        } else if !against_pass.is_empty() {
+            let gaps = against_pass.join("; ");
+            (
+                ReportVerdict::ConditionalPass,
+                format!("The system is ready for production use with the gaps listed: {gaps}."),
+            )
+        } else {
+            (
+                ReportVerdict::Pass,
+                "The system is ready for production use: every minimum is met and every P0 promise was kept.".into(),
+            )
+        };
+        Conclusion { verdict, sentence }
+    }
+
+    fn against_conditional(&self, thresholds: &[Threshold], problems: usize) -> Vec<String> {
+        let mut against = Vec::new();
+        if problems > 0 {
+            against.push(format!("integrity problems of the bundle: {problems}"));
+        }
+        for (level, text) in [(Level::Below, "below the minimum"), (Level::NotMeasured, "not measured")] {
+            let criteria: Vec<_> =
+                thresholds.iter().filter(|row| row.level == level).map(|row| row.criterion).collect();
+            if !criteria.is_empty() {
+                against.push(format!("{text}: {}", criteria.join(", ")));
+            }
+        }
+        let urgent = self.findings.open().filter(|entry| entry.finding.priority == state::Priority::P1);
+        let without: Vec<_> = urgent
+            .filter(|entry| entry.workaround.is_empty())
+            .map(|entry| format!("{} ({})", entry.finding.finding_id, entry.code))
+            .collect();
+        if !without.is_empty() {
+            against.push(format!("P1 without a workaround: {}", without.join(", ")));
+        }
+        let broken = self.rows.iter().filter(|row| row.row.priority == Priority::P0);
+        let broken: Vec<_> =
+            broken.filter(|row| matches!(row.status, Status::Broken(_))).map(|row| row.row.id.to_string()).collect();
+        if !broken.is_empty() {
+            against.push(format!("P0 that the suite could not judge: {}", broken.join(", ")));
+        }
+        against
+    }
+
+    fn against_pass(&self) -> Vec<String> {
+        let mut against = Vec::new();
+        if self.scores.aggregate_capped < 80.0 {
+            against.push(format!("the aggregate is {:.2}", self.scores.aggregate_capped));
+        }
+        let left = self.findings.count().p1;
+        against.extend((left > 0).then(|| format!("P1 with workarounds: {left}")));
+        let unverified: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|row| row.row.priority == Priority::P0 && row.status != Status::Pass)
+            .map(|row| row.row.id.to_string())
+            .collect();
+        if !unverified.is_empty() {
+            against.push(format!("P0 not verified: {}", unverified.join(", ")));
+        }
+        against
+    }
+}
+
+/// The priorities that have a threshold.
+#[derive(Debug, Clone, Copy)]
+enum Urgent {
+    P0,
+    P1,
 }
 
 fn score(
@@ -144,28 +270,6 @@ fn level(met: [bool; 3]) -> Level {
         [true, true, false] => Level::Target,
         [true, false, _] => Level::Minimum,
         [false, ..] => Level::Below,
-    }
-}
-
-/// Failing ids of a priority; a count of nothing executed would be no count.
-fn remaining(rows: &[RowVerdict], priority: Priority) -> Threshold {
-    let (criterion, bounds, limits) = match priority {
-        Priority::P0 => ("P0 remaining", ["0", "0", "0"], [0, 0, 0]),
-        Priority::P1 | Priority::P2 => ("P1 remaining", ["<= 3 with workarounds", "0", "0"], [3, 0, 0]),
-    };
-    if !rows.iter().any(executed) {
-        return unmeasured(criterion, bounds, "no id was executed");
-    }
-    let left = failing(rows, priority).count();
-    let unverified = rows.iter().filter(|row| row.row.priority == priority && !executed(row)).count();
-    let level = level(limits.map(|limit| left <= limit));
-    Threshold {
-        criterion,
-        bounds,
-        figure: Some(format!("{left}, with {unverified} ids not verified")),
-        // Behind an id that nobody judged there may be another one.
-        level: if unverified == 0 { level } else { level.min(Level::Minimum) },
-        source: "failing ids (appendix C); findings catalogue: not measured".into(),
     }
 }
 
@@ -217,73 +321,6 @@ fn share(
             source: source.to_owned(),
         },
     }
-}
-
-/// The verdict from the thresholds, the ids and the number of problems of the bundle.
-pub(super) fn conclude(scores: &Scores, thresholds: &[Threshold], rows: &[RowVerdict], problems: usize) -> Conclusion {
-    let against_conditional = against_conditional(thresholds, rows, problems);
-    let against_pass = against_pass(scores, rows);
-    let (verdict, sentence) = if !against_conditional.is_empty() {
-        (
-            ReportVerdict::Fail,
-            format!("The system is not shown to be ready for production use: {}.", against_conditional.join("; ")),
-        )
-    } else if !against_pass.is_empty() {
-        (
-            ReportVerdict::ConditionalPass,
-            format!("The system is ready for production use with the gaps listed: {}.", against_pass.join("; ")),
-        )
-    } else {
-        (
-            ReportVerdict::Pass,
-            "The system is ready for production use: every minimum is met and every P0 promise was kept.".into(),
-        )
-    };
-    Conclusion { verdict, sentence }
-}
-
-fn against_conditional(thresholds: &[Threshold], rows: &[RowVerdict], problems: usize) -> Vec<String> {
-    let mut against = Vec::new();
-    if problems > 0 {
-        against.push(format!("integrity problems of the bundle: {problems}"));
-    }
-    let below = |level| {
-        let criteria: Vec<_> = thresholds.iter().filter(|row| row.level == level).map(|row| row.criterion).collect();
-        criteria.join(", ")
-    };
-    for (level, text) in [(Level::Below, "below the minimum"), (Level::NotMeasured, "not measured")] {
-        if thresholds.iter().any(|row| row.level == level) {
-            against.push(format!("{text}: {}", below(level)));
-        }
-    }
-    // A workaround stands in the findings catalogue, which no milestone has written yet.
-    let without_workaround: Vec<_> = failing(rows, Priority::P1).map(|row| row.row.id.to_string()).collect();
-    if !without_workaround.is_empty() {
-        against.push(format!("P1 without a recorded workaround: {}", without_workaround.join(", ")));
-    }
-    let broken = rows.iter().filter(|row| row.row.priority == Priority::P0);
-    let broken: Vec<_> =
-        broken.filter(|row| matches!(row.status, Status::Broken(_))).map(|row| row.row.id.to_string()).collect();
-    if !broken.is_empty() {
-        against.push(format!("P0 that the suite could not judge: {}", broken.join(", ")));
-    }
-    against
-}
-
-fn against_pass(scores: &Scores, rows: &[RowVerdict]) -> Vec<String> {
-    let mut against = Vec::new();
-    if scores.aggregate_capped < 80.0 {
-        against.push(format!("the aggregate is {:.2}", scores.aggregate_capped));
-    }
-    let unverified: Vec<_> = rows
-        .iter()
-        .filter(|row| row.row.priority == Priority::P0 && row.status != Status::Pass)
-        .map(|row| row.row.id.to_string())
-        .collect();
-    if !unverified.is_empty() {
-        against.push(format!("P0 not verified: {}", unverified.join(", ")));
-    }
-    against
 }
 
 #[cfg(test)]

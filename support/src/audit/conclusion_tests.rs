@@ -1,7 +1,11 @@
 use rstest::rstest;
 
 use super::*;
-use crate::audit::{Audit, sample::Bundle};
+use crate::{
+    audit::{Audit, sample::Bundle},
+    fix_pass::{priority::Effect, symptom::Symptom, violation::Severity},
+    state::System,
+};
 
 #[rstest]
 #[case::nothing([false, false, false], Level::Below)]
@@ -32,7 +36,29 @@ fn best() -> (Audit, Vec<Threshold>) {
 }
 
 fn verdict(audit: &Audit, thresholds: &[Threshold], problems: usize) -> ReportVerdict {
-    conclude(&audit.scores, thresholds, &audit.rows, problems).verdict
+    let Audit { scores, rows, coverage, inputs, findings, fix, .. } = audit;
+    Seen { scores, rows, coverage, inputs, findings, fix: fix.as_ref() }.conclude(thresholds, problems).verdict
+}
+
+/// A finding of priority P1, with or without a workaround.
+fn urgent(workaround: &str) -> Symptom {
+    Symptom {
+        key: "k".into(),
+        cause: "c".into(),
+        code: "B1-19".into(),
+        title: "t".into(),
+        system: System::Build1,
+        component: "x".into(),
+        target: "build1".into(),
+        file: String::new(),
+        line: 0,
+        severity: Severity::Error,
+        effect: Effect::Shared,
+        workaround: workaround.into(),
+        evidence: "e".into(),
+        reproduction: "r".into(),
+        recommendation: "do".into(),
+    }
 }
 
 #[test]
@@ -57,13 +83,21 @@ fn a_missed_minimum_fails(#[case] level: Level) {
 }
 
 #[rstest]
-#[case::p1_fails("B1-19", Status::Fail("x".into()), ReportVerdict::Fail)]
 #[case::p0_broken("B1-07", Status::Broken("x".into()), ReportVerdict::Fail)]
 #[case::p0_untestable("SC-02", Status::Untestable("docker".into()), ReportVerdict::ConditionalPass)]
 #[case::p0_untested("X-01", Status::Untested("x".into()), ReportVerdict::ConditionalPass)]
 fn one_id_is_enough(#[case] id: &str, #[case] status: Status, #[case] expected: ReportVerdict) {
     let (mut audit, thresholds) = best();
     set(&mut audit, id, status);
+    assert_eq!(verdict(&audit, &thresholds, 0), expected);
+}
+
+#[rstest]
+#[case::without_a_workaround("", ReportVerdict::Fail)]
+#[case::with_a_workaround("read it over HTTP", ReportVerdict::ConditionalPass)]
+fn a_p1_that_is_left_needs_a_workaround(#[case] workaround: &str, #[case] expected: ReportVerdict) {
+    let (mut audit, thresholds) = best();
+    audit.findings.absorb(&[urgent(workaround)], 0, None).expect("an id");
     assert_eq!(verdict(&audit, &thresholds, 0), expected);
 }
 

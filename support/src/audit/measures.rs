@@ -13,12 +13,7 @@ use super::{
     scoring::{IntegrationTerms, Rate, Score, SystemTerms, Term, aggregate, capped, integration_score, system_score},
     traceability::Traceability,
 };
-use crate::{
-    config::Substrate,
-    matrix::{Need, Priority},
-    sut::Build,
-    verdict::Status,
-};
+use crate::{config::Substrate, matrix::Need, sut::Build, verdict::Status};
 
 /// The scores of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,7 +47,7 @@ pub(super) struct Measures<'a> {
 }
 
 /// How many phases milestone 4 has.
-const PHASES: usize = 7;
+pub(super) const PHASES: usize = 7;
 
 const NO_PIPELINE: &str = "no id that needs a pipeline run was executed (milestone 4)";
 
@@ -222,11 +217,6 @@ pub(super) fn system_of(row: &RowVerdict) -> &'static str {
         Some("B3") => "Build 3",
         _ => "Integration",
     }
-}
-
-/// The ids that failed, of one priority.
-pub(super) fn failing(rows: &[RowVerdict], priority: Priority) -> impl Iterator<Item = &RowVerdict> {
-    rows.iter().filter(move |row| row.row.priority == priority && matches!(row.status, Status::Fail(_)))
 }
 
 fn rate(passed: usize, total: usize, source: impl Into<String>) -> Term<Rate> {

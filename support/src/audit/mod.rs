@@ -6,6 +6,7 @@ mod bundle;
 mod colour;
 mod conclusion;
 pub mod coverage;
+mod findings;
 mod flows;
 mod inputs;
 mod join;
@@ -39,6 +40,7 @@ pub use bundle::{Manifest, Run, RunKind, SystemInfo};
 pub use colour::Colour;
 pub use conclusion::{Conclusion, Level, ReportVerdict, Threshold};
 pub use coverage::ToolCoverage;
+pub use findings::FixHistory;
 pub use flows::{Flow, Flows, Proof};
 pub use inputs::{Counted, Input, Inputs, Scanned, Sourced};
 pub use join::{RowVerdict, TestVerdict};
@@ -51,7 +53,16 @@ pub use report::{FILE_NAME, write_report};
 
 pub use traceability::{Link, Register, TestStatus, TraceRow, Traceability, Traced};
 
-use crate::{matrix::Priority, verdict::Status};
+use crate::{
+    fix_pass::{
+        catalogue::Catalogue,
+        ledger::{self, Ledger},
+    },
+    matrix::Priority,
+    verdict::Status,
+};
+use conclusion::Seen;
+use findings::Signs;
 use flows::Proofs;
 use join::Facts;
 use listing::Listing;
@@ -84,6 +95,10 @@ pub struct Audit {
     pub phases: Vec<PipelinePhase>,
     /// Other figures that tests measured.
     pub figures: Vec<Measured>,
+    /// Every finding, in the order of the ids.
+    pub findings: Catalogue,
+    /// The fix passes; none when there were none and something was to be fixed.
+    pub fix: Option<FixHistory>,
     /// What tests measured for the scores of the Builds.
     pub inputs: Inputs,
     /// The requirements of the Builds that a test looked for, by Build.
@@ -202,9 +217,24 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         substrate: manifest.substrate,
     };
     let scores = measures.scores();
-    let thresholds = conclusion::thresholds(&scores, &rows, &coverage, &inputs);
+    let signs = Signs { matrix: &promises.matrix, rows: &rows, tests: &tests, noticed: &observations.noticed };
+    let (ledger, found) = read_ledger(&manifest, bundle)?;
+    problems.extend(found);
+    let (findings, full) = signs.catalogue(ledger.as_ref());
+    problems.extend(full.map(|_| Problem::CatalogueFull));
+    let complete = observations.phases.len() == measures::PHASES;
+    let fix = FixHistory::of(ledger.as_ref(), &findings, complete);
+    let seen = Seen {
+        scores: &scores,
+        rows: &rows,
+        coverage: &coverage,
+        inputs: &inputs,
+        findings: &findings,
+        fix: fix.as_ref(),
+    };
+    let thresholds = seen.thresholds();
     Ok(Audit {
-        conclusion: conclusion::conclude(&scores, &thresholds, &rows, problems.len()),
+        conclusion: seen.conclude(&thresholds, problems.len()),
         listed: listing.is_some(),
         manifest,
         rows,
@@ -216,6 +246,8 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         start_up: observations.start_up,
         phases: observations.phases,
         figures: observations.figures,
+        findings,
+        fix,
         inputs,
         traceability,
         scores,
@@ -238,10 +270,25 @@ fn read_listing(manifest: &Manifest, bundle: &Path) -> Result<FoundListing, Audi
     Ok(listing.map_or_else(|problem| (None, Some(problem)), |listing| (Some(listing), None)))
 }
 
-/// Results of no run of the manifest that are not what was sealed; what is read is checked there.
+fn read_ledger(manifest: &Manifest, bundle: &Path) -> Result<(Option<Ledger>, Option<Problem>), AuditError> {
+    let path = ledger::FILE_NAME;
+    if !manifest.evidence.contains_key(path) && !fs::exists(bundle.join(path))? {
+        return Ok((None, None));
+    }
+    let read = manifest
+        .read(bundle, path)
+        .and_then(|bytes| Ledger::parse(&bytes).map_err(|reason| Problem::Unreadable { path: path.into(), reason }));
+    Ok(read.map_or_else(|problem| (None, Some(problem)), |ledger| (Some(ledger), None)))
+}
+
+/// Results of no run of the manifest, and snapshots of fix passes, that are not what was sealed;
+/// what is read is checked there.
 fn stray_results(manifest: &Manifest, bundle: &Path) -> Result<Vec<Problem>, AuditError> {
     let mut files = manifest.known_files(bundle)?;
-    files.retain(|path| path.starts_with("junit/") && manifest.runs.iter().all(|run| run.junit != *path));
+    files.retain(|path| {
+        let is_result = path.starts_with("junit/") && manifest.runs.iter().all(|run| run.junit != *path);
+        is_result || path.starts_with(ledger::SNAPSHOTS)
+    });
     Ok(files.iter().filter_map(|path| manifest.read(bundle, path).err()).collect())
 }
 

@@ -39,6 +39,12 @@ impl TestName {
         self.test.split("::").next().unwrap_or(&self.test)
     }
 
+    /// The milestone that its binary belongs to: 2 for `m2_mcp_wiring`.
+    pub fn milestone(&self) -> Option<u8> {
+        let (number, _) = self.binary.strip_prefix('m')?.split_once('_')?;
+        number.parse().ok()
+    }
+
     /// Whether it judges an id of the matrix or a requirement, so that its word alone is
     /// not enough.
     pub(super) fn needs_evidence(&self, claims_id: bool) -> bool {

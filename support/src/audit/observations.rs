@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::{
     coverage::{self, ToolCall},
@@ -34,6 +35,12 @@ pub struct Timing {
 /// The row whose record tells the phases of the one run that all ids judge.
 const PIPELINE_ROW: &str = "B3-01";
 
+/// The row whose record has the report of the gate in that run.
+const GATE_ROW: &str = "B3-04";
+
+/// The row whose record has the violations of the integration report of that run.
+const INTEGRATION_ROW: &str = "SC-04";
+
 /// A phase of the pipeline run, as the suite's own gate judged it (spec orchestrator.md §10).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PipelinePhase {
@@ -61,6 +68,17 @@ pub struct Measured {
     pub source: String,
 }
 
+/// What a test noticed beside its verdict, and the test.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Noticed {
+    /// The report of the quality gate in the pipeline run (orchestrator.md §5.4).
+    Gate { source: String, report: Value },
+    /// The violations of the integration report of that run.
+    Integration { source: String, violations: Vec<Value> },
+    /// A spelling that was read all the same (D-25).
+    Spelling { source: String, spelling: String },
+}
+
 /// All of it.
 #[derive(Debug, Default)]
 pub(super) struct Observations {
@@ -72,6 +90,7 @@ pub(super) struct Observations {
     pub(super) figures: Vec<Measured>,
     /// What the scores of the Builds are computed from.
     pub(super) inputs: Inputs,
+    pub(super) noticed: Vec<Noticed>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -114,6 +133,7 @@ impl Observations {
             let phases: Vec<PipelinePhase> = self.read(record, "phases").unwrap_or_default();
             self.phases.extend(phases);
         }
+        self.notice(id.as_deref(), &source, record);
         self.add_inputs(name, record);
     }
 
@@ -131,6 +151,24 @@ impl Observations {
         if Build::ALL.iter().any(|build| input.witness(*build) == name.function()) {
             let found = self.read(record, input.observation()).unwrap_or_default();
             Inputs::take(into, input, name, found);
+        }
+    }
+
+    fn notice(&mut self, id: Option<&str>, source: &str, record: &Record) {
+        let spellings: BTreeSet<String> = self.read(record, "alternative_spellings").unwrap_or_default();
+        let spelling = |spelling| Noticed::Spelling { source: source.to_owned(), spelling };
+        self.noticed.extend(spellings.into_iter().map(spelling));
+        let source = source.to_owned();
+        match id {
+            Some(GATE_ROW) => {
+                let report: Option<Value> = self.read(record, "report");
+                self.noticed.extend(report.map(|report| Noticed::Gate { source, report }));
+            }
+            Some(INTEGRATION_ROW) => {
+                let violations: Option<Vec<Value>> = self.read(record, "violations");
+                self.noticed.extend(violations.map(|violations| Noticed::Integration { source, violations }));
+            }
+            _ => (),
         }
     }
 

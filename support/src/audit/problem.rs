@@ -58,6 +58,9 @@ pub enum Problem {
         /// The digest of the file now.
         present: String,
     },
+    /// There are more defects than the catalogue has ids (D-127).
+    #[error("the findings are cut off: the catalogue holds FINDING-999, the last id there is")]
+    CatalogueFull,
     /// There is no result of any test.
     #[error("nothing ran: no result of any test is in the bundle")]
     NothingRan,

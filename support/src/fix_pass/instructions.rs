@@ -55,13 +55,20 @@ impl Item {
     }
 }
 
+/// Those of `items` that a file lists: never P3, and P2 only while there is little else to do.
+pub fn listed(items: &[Item]) -> Vec<&Item> {
+    let urgent = items.iter().filter(|item| item.priority <= Priority::P1).count();
+    let last = if urgent < BUSY { Priority::P2 } else { Priority::P1 };
+    items.iter().filter(|item| item.priority <= last).collect()
+}
+
 /// The text of the file for `service` in pass number `pass` of the run `run`.
 pub fn render(run: &str, pass: u32, service: &str, items: &[Item]) -> String {
-    let urgent = items.iter().filter(|item| item.priority <= Priority::P1).count();
+    let listed = listed(items);
     let mut text = format!("# Fix Instructions\nRun: {run}   Pass: {pass}   Service: {service}\n");
     for (priority, title) in SECTIONS {
-        let mut chosen = items.iter().filter(|item| item.priority == priority).peekable();
-        if chosen.peek().is_none() || (priority == Priority::P2 && urgent >= BUSY) {
+        let mut chosen = listed.iter().filter(|item| item.priority == priority).peekable();
+        if chosen.peek().is_none() {
             continue;
         }
         // Writing to a String cannot fail.

@@ -18,10 +18,56 @@ pub type Violations = BTreeMap<String, Vec<String>>;
 pub struct Snapshot {
     /// The hits of the full scan set.
     pub violations: Violations,
+    /// The same with line and message, equal ones counted.
+    #[serde(default)]
+    pub details: Vec<Hit>,
     /// Tests that passed.
     pub passed_tests: BTreeSet<String>,
     /// Tests that failed.
     pub failed_tests: BTreeSet<String>,
+}
+
+/// One hit of a scan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Hit {
+    /// The scan code.
+    pub code: String,
+    /// The path, below what was scanned.
+    pub path: String,
+    /// The line, from 1; 0 for none.
+    pub line: u64,
+    /// What is wrong.
+    pub message: String,
+    /// How often it stands there.
+    pub count: usize,
+}
+
+impl Snapshot {
+    /// The snapshot of these hits and tests.
+    pub fn new(mut hits: Vec<Hit>, passed_tests: BTreeSet<String>, failed_tests: BTreeSet<String>) -> Self {
+        hits.sort();
+        let mut violations = Violations::new();
+        for hit in &hits {
+            let paths = violations.entry(hit.code.clone()).or_default();
+            paths.extend(std::iter::repeat_n(hit.path.clone(), hit.count));
+        }
+        let details = hits.into_iter().fold(Vec::<Hit>::new(), |mut known, hit| {
+            let alike = |one: &Hit| {
+                (&one.code, &one.path, one.line, &one.message) == (&hit.code, &hit.path, hit.line, &hit.message)
+            };
+            match known.last_mut().filter(|last| alike(last)) {
+                Some(last) => last.count += hit.count,
+                None => known.push(hit),
+            }
+            known
+        });
+        Self { violations, details, passed_tests, failed_tests }
+    }
+
+    /// Where it has hits.
+    pub fn places(&self) -> BTreeSet<Place> {
+        counted(&self.violations).into_keys().collect()
+    }
 }
 
 /// A scan code and a file; written `CODE:path`.

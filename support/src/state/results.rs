@@ -59,4 +59,7 @@ pub struct FixPass {
     /// Measured cost in US dollars; none when not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
+    /// How long it took, in seconds; none when not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }

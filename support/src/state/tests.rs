@@ -56,6 +56,7 @@ fn full() -> Run4State {
         score_before: Some(61.5),
         score_after: Some(72.25),
         cost: Some(0.75),
+        seconds: Some(61.5),
     };
     let mut state = Run4State {
         completed_milestones: [1, 2, 3, 4].into(),

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
+    findings::{self, Layout},
     inputs::{traceability, violations},
-    summary::fix_passes,
     table::{NOT_MEASURED, code, seconds, span, table, text, word},
 };
 use crate::{
@@ -25,7 +25,7 @@ const ESTIMATES: [(&str, u32, u32); 6] = [
 /// Section 7.
 #[derive(Serialize)]
 pub(super) struct Appendices {
-    findings: String,
+    findings: Vec<Layout>,
     traceability: String,
     violations: String,
     ids: String,
@@ -38,7 +38,7 @@ pub(super) fn section(audit: &Audit, base: &str) -> Appendices {
     let extra = |test: &&TestVerdict| test.id.is_none() && test.name.needs_evidence(false);
     let plain = || audit.tests.iter().filter(|test| test.id.is_none() && !test.name.needs_evidence(false));
     Appendices {
-        findings: fix_passes(&audit.manifest),
+        findings: findings::layouts(audit),
         traceability: traceability(audit),
         violations: violations(audit),
         ids: table(

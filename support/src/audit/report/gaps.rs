@@ -111,7 +111,7 @@ fn limitations(audit: &Audit) -> Vec<String> {
     let partly = audit.rows.iter().filter_map(|row| Some((&row.row.id, row.not_shown()?)));
     known
         .extend(partly.map(|(id, part)| text(&format!("{id} passed for what its tests show; not shown yet: {part}."))));
-    known.push(format!("Findings catalogue, fix passes and cost: {NOT_MEASURED}."));
+    known.push(format!("Cost of the milestones: {NOT_MEASURED}."));
     known.push("That this audit notices a deliberate regression is proved by its own tests only.".to_owned());
     known
 }

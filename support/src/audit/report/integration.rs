@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
+    findings,
     summary::capped_score,
-    systems::{breakdown, failures},
+    systems::breakdown,
     table::{NOT_MEASURED, code, seconds, table, text, yes},
 };
-use crate::audit::{
-    Audit, Colour, Flow, Measured, PipelinePhase, Proof, Timing, ToolCoverage, coverage::Tried, measures::system_of,
-};
+use crate::audit::{Audit, Colour, Flow, Measured, PipelinePhase, Proof, Timing, ToolCoverage, coverage::Tried};
+use crate::state::System;
 
 /// Section 4.
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ pub(super) struct Integration {
     error_paths: String,
     application_flows: String,
     dark_corners: String,
-    failures: String,
+    findings: String,
 }
 
 pub(super) fn section(audit: &Audit) -> Integration {
@@ -52,7 +52,7 @@ pub(super) fn section(audit: &Audit) -> Integration {
         error_paths: flows(&audit.flows.errors),
         application_flows: flows(&audit.flows.application),
         dark_corners: flows(&audit.flows.dark_corners),
-        failures: failures(audit.rows.iter().filter(|row| system_of(row) == "Integration")),
+        findings: findings::of(audit, System::Integration),
     }
 }
 

@@ -2,7 +2,9 @@
 //! here; the order of the sections and the prose between stand in `report.md.jinja`.
 
 mod appendices;
+mod findings;
 mod gaps;
+mod history;
 mod inputs;
 mod integration;
 mod summary;
@@ -65,6 +67,7 @@ pub(super) fn render(audit: &Audit, base: &str) -> io::Result<String> {
         method: summary::method(audit),
         systems: systems::section(audit),
         integration: integration::section(audit),
+        history: history::section(audit),
         gaps: gaps::section(audit),
         appendix: appendices::section(audit, base),
     };
@@ -76,8 +79,9 @@ pub(super) fn render(audit: &Audit, base: &str) -> io::Result<String> {
 struct Page {
     summary: summary::Summary,
     method: summary::Method,
-    systems: Vec<systems::System>,
+    systems: Vec<systems::Assessment>,
     integration: integration::Integration,
+    history: history::History,
     gaps: gaps::Gaps,
     appendix: appendices::Appendices,
 }

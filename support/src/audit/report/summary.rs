@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
+    findings, history,
     inputs::registers,
     table::{NOT_MEASURED, code, span, table, text, word},
 };
 use crate::{
     audit::{
         Audit, Colour, Counts, Manifest, RunKind,
-        measures::{executed, failing, system_of},
+        measures::{executed, system_of},
         scoring::Score,
     },
-    matrix::Priority,
+    state::Priority,
 };
 
 /// What is scored, as the report calls it.
@@ -31,11 +32,14 @@ pub(super) struct Summary {
     integrity: usize,
     corners: String,
     fix_passes: String,
+    fix_verdict: String,
+    defects: String,
     criteria: String,
     thresholds: String,
 }
 
 pub(super) fn section(audit: &Audit) -> Summary {
+    let [fix_passes, fix_verdict] = history::line(audit);
     Summary {
         verdict: audit.conclusion.verdict.to_string(),
         sentence: audit.conclusion.sentence.clone(),
@@ -44,17 +48,12 @@ pub(super) fn section(audit: &Audit) -> Summary {
         total: audit.rows.len(),
         integrity: audit.problems.len(),
         corners: audit.scores.untested_corners.join(", "),
-        fix_passes: fix_passes(&audit.manifest),
+        fix_passes,
+        fix_verdict,
+        defects: findings::totals(audit),
         criteria: criteria(audit),
         thresholds: thresholds(audit),
     }
-}
-
-/// Why there is no catalogue of findings.
-pub(super) fn fix_passes(manifest: &Manifest) -> String {
-    let ran = manifest.runs.iter().any(|run| run.milestone == Some(5));
-    let reason = if ran { "milestone 5 left no catalogue in the bundle" } else { "milestone 5 has not run" };
-    format!("{NOT_MEASURED} ({reason})")
 }
 
 fn scores(audit: &Audit) -> String {
@@ -92,13 +91,14 @@ fn score_row(
 ) -> [String; 7] {
     let colour = value.map_or_else(|| NOT_MEASURED.to_owned(), |value| Colour::of_score(value).to_string());
     let looked_at = audit.rows.iter().any(|row| counts(system_of(row)) && executed(row));
-    let failing = |priority| {
-        let rows = failing(&audit.rows, priority).filter(|row| counts(system_of(row)));
-        // A count of failures where nothing was executed would be no count.
-        if looked_at { rows.count().to_string() } else { NOT_MEASURED.to_owned() }
+    let open = |priority| {
+        let findings = audit.findings.open().filter(|entry| entry.finding.priority == priority);
+        let own = findings.filter(|entry| counts(&entry.finding.system.to_string()));
+        // A count of defects where nothing was executed would be no count.
+        if looked_at { own.count().to_string() } else { NOT_MEASURED.to_owned() }
     };
-    let [p0, p1, p2] = [Priority::P0, Priority::P1, Priority::P2].map(failing);
-    [name.to_owned(), shown, colour, p0, p1, p2, NOT_MEASURED.to_owned()]
+    let [p0, p1, p2, p3] = [Priority::P0, Priority::P1, Priority::P2, Priority::P3].map(open);
+    [name.to_owned(), shown, colour, p0, p1, p2, p3]
 }
 
 fn criteria(audit: &Audit) -> String {

@@ -3,37 +3,39 @@
 use serde::Serialize;
 
 use super::{
+    findings,
     inputs::counts,
     table::{NOT_MEASURED, table, text},
 };
 use crate::{
-    audit::{Audit, RowVerdict, coverage::Tried, measures::system_of, scoring::Score},
+    audit::{Audit, coverage::Tried, scoring::Score},
+    state::System,
     sut::Build,
-    verdict::Status,
 };
 
 /// One Build.
 #[derive(Serialize)]
-pub(super) struct System {
+pub(super) struct Assessment {
     name: &'static str,
     score: String,
     removed: String,
     breakdown: String,
-    failures: String,
+    findings: String,
     particular: String,
 }
 
-pub(super) fn section(audit: &Audit) -> Vec<System> {
+pub(super) fn section(audit: &Audit) -> Vec<Assessment> {
+    let systems = [("Build 1", System::Build1), ("Build 2", System::Build2), ("Build 3", System::Build3)];
     Build::ALL
         .into_iter()
-        .zip(["Build 1", "Build 2", "Build 3"])
+        .zip(systems)
         .zip(&audit.scores.builds)
-        .map(|((build, name), score)| System {
+        .map(|((build, (name, system)), score)| Assessment {
             name,
             score: if score.is_measured() { format!("{:.2}", score.value) } else { NOT_MEASURED.to_owned() },
             removed: score.removed().collect::<Vec<_>>().join(", "),
             breakdown: breakdown(score),
-            failures: failures(audit.rows.iter().filter(|row| system_of(row) == name)),
+            findings: findings::of(audit, system),
             particular: match build {
                 Build::B1 => format!("- {}\n{}", tools(audit), counts(audit, build)),
                 Build::B2 | Build::B3 => counts(audit, build),
@@ -68,23 +70,6 @@ pub(super) fn breakdown(score: &Score) -> String {
                 (None, None) => "N/A".to_owned(),
             };
             [line.category.to_owned(), format!("{:.0}", line.weight), points, figure, text(&line.source)]
-        }),
-    )
-}
-
-/// The ids that failed, worst priority first.
-pub(super) fn failures<'a>(rows: impl Iterator<Item = &'a RowVerdict>) -> String {
-    let mut failed: Vec<_> = rows.filter(|row| matches!(row.status, Status::Fail(_))).collect();
-    failed.sort_by_key(|row| row.row.priority);
-    table(
-        ["Id", "Proposed priority", "Promise", "What was seen"],
-        failed.iter().map(|row| {
-            [
-                row.row.id.to_string(),
-                format!("{:?}", row.row.priority),
-                text(&row.row.promise),
-                text(row.status.reason().unwrap_or_default()),
-            ]
         }),
     )
 }

@@ -47,11 +47,13 @@ fn details_tell_the_three_kinds_apart() {
         violations: violations(&[("A", &["a.py"])]),
         passed_tests: texts(&["b1_07", "x_05", "x_06_is_not_run_again"]),
         failed_tests: texts(&["b2_04"]),
+        details: Vec::new(),
     };
     let after = Snapshot {
         violations: violations(&[("A", &["a.py", "a.py", "a.py"]), ("B", &["b.py"])]),
         passed_tests: texts(&["x_05"]),
         failed_tests: texts(&["b1_07", "b2_04"]),
+        details: Vec::new(),
     };
     let fixed_earlier = BTreeSet::from([Place::new("B", "b.py"), Place::new("C", "c.py")]);
 
