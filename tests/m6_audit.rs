@@ -23,7 +23,7 @@ use support::{
     matrix::Matrix,
     mcp::{Kind, Toolset, normalise, reply_schema},
     measure::{
-        RouteTable, artifacts,
+        Route, RouteTable, artifacts,
         outputs::{judge_instructions, judge_run},
         register,
         source::scan,
@@ -36,7 +36,7 @@ use support::{
     },
     prelude::*,
     stack::health::poll_until_healthy,
-    sut::{Build, Process, Profile},
+    sut::{ArtifactKind, Build, Process, Profile},
     tree,
     verdict::Status,
     workspace,
@@ -286,6 +286,42 @@ async fn r4_m6_001_routes_fit_their_schemas(mut build1: Build1, evidence: Eviden
     evidence.append(Input::Contracts.observation(), &counted)?;
     evidence.check_eq("routes", counted.total, 21)?;
     evidence.check_eq("routes that do not fit", counted.missing, Vec::<String>::new())
+}
+
+/// R4-M6-001: the OpenAPI document of each server of Build 1 is valid by the official schema, and
+/// names the routes of the HTTP specification with the status of each, no more and no less.
+#[rstest]
+#[case::architect("architect", "architect_http")]
+#[case::contract_engine("contract-engine", "contract_engine_http")]
+#[case::codebase_intelligence("codebase-intelligence", "codebase_intelligence_http")]
+fn r4_m6_001_api_documents_are_true(
+    #[case] service: &str,
+    #[case] twin: &str,
+    config: Run4Config,
+    evidence: Evidence,
+) -> Verdict {
+    let profile = Profile::of(&config).map_err(Failure::broken)?;
+    let mut named = profile.build(Build::B1).artifacts.iter();
+    let document = named.find(|it| it.service == service && it.kind == ArtifactKind::ApiDocument);
+    let path = document.and_then(|it| it.path.as_ref());
+    let path = path.ok_or_else(|| Failure::untestable(format!("the profile names no API document of {service}")))?;
+    let text = std::fs::read_to_string(profile.build_root(Build::B1).join(path)).map_err(Failure::fail)?;
+    let document: Value = yaml_serde::from_str(&text).map_err(Failure::fail)?;
+    let schema = serde_json::from_str(&std::fs::read_to_string(workspace::fixture("schemas/openapi-3.1.json"))?)?;
+    let validator = jsonschema::validator_for(&schema).map_err(Failure::broken)?;
+    let errors: Vec<_> = validator.iter_errors(&document).map(|it| format!("{it} at {}", it.instance_path())).collect();
+    evidence.check_eq("what does not fit the official schema", errors, Vec::<String>::new())?;
+    let routes = RouteTable::load().map_err(Failure::broken)?.routes;
+    let promised: BTreeSet<_> = routes.iter().filter(|it| it.twin == twin).map(Route::success).collect();
+    let mut told = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in item.as_object().into_iter().flatten() {
+            let statuses = operation["responses"].as_object().into_iter().flatten().map(|(status, _)| status);
+            let success = statuses.filter(|status| status.starts_with('2'));
+            told.extend(success.map(|status| format!("{} {path} {status}", method.to_uppercase())));
+        }
+    }
+    evidence.check_eq("its routes", told, promised)
 }
 
 /// R4-M6-001: the six outputs of the orchestrator fit their shapes: five of the pipeline run, and

@@ -185,6 +185,10 @@ pub(super) fn why_not(input: Input, build: Build, tests: &[TestVerdict]) -> Stri
 }
 
 #[cfg(test)]
+#[path = "inputs_tests.rs"]
+mod whole_bundles;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use pretty_assertions::assert_eq;

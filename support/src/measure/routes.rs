@@ -70,6 +70,11 @@ impl Route {
         format!("{} {} ({})", self.method, self.path, self.twin)
     }
 
+    /// `GET /api/contracts/{id} 200`
+    pub fn success(&self) -> String {
+        format!("{} {} {}", self.method, self.path, self.status)
+    }
+
     /// Asks it once; tells what is wrong with the answer, if anything.
     ///
     /// # Errors
