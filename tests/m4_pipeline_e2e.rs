@@ -221,6 +221,7 @@ async fn sc_08_pipeline_duration(pipeline_run: PipelineRun, evidence: Evidence) 
     evidence.observe("seconds_in_all", run.timeline.seconds)?;
     let seconds = run.timeline.deployed_after_s;
     evidence.observe("seconds_until_deployed", seconds)?;
+    evidence.observe("total_cost", &run.workspace().state()?["total_cost"])?;
     let seconds = seconds.ok_or_else(|| Failure::fail("it was never seen to have deployed anything"))?;
     let colour = match seconds {
         seconds if seconds < 21_600.0 => "GREEN",

@@ -2,6 +2,8 @@
 //! gate or the integrator reported, every spelling that had to be forgiven (R4-M5-001). A pure
 //! function of the bundle, used before the fix passes and for the report alike.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,8 +18,8 @@ use crate::{
         convergence::{FixVerdict, Open, Stop, convergence},
         ledger::{Ledger, Pass},
         priority::Effect,
-        symptom::{Symptom, without_numbers},
-        violation::Severity,
+        symptom::{Scanned, Symptom, without_numbers},
+        violation::{Severity, Violation},
     },
     matrix::{Matrix, Need, Row},
     pipeline::gate::canonical,
@@ -25,8 +27,9 @@ use crate::{
     verdict::Status,
 };
 
-/// The first and the last milestone whose tests judge the system itself.
-const JUDGING: std::ops::RangeInclusive<u8> = 2..=6;
+/// How the names of tests begin that judge the system itself, beside those of ids. The others of
+/// the requirements judge the suite, whose faults are no defects of the system.
+const JUDGING: [&str; 5] = ["r4_m2_", "r4_m3_", "r4_m4_", "r4_m6_007", "r4_m6_008"];
 
 /// The last milestone before the fix passes: what comes later and did not run is no gap yet.
 const BEFORE_FIXES: u8 = 4;
@@ -97,15 +100,20 @@ pub(super) struct Signs<'a> {
     pub(super) noticed: &'a [Noticed],
 }
 
-impl Signs<'_> {
-    /// The catalogue: that of the fix passes with what is seen now, or a new one.
-    pub(super) fn catalogue(&self, ledger: Option<&Ledger>) -> (Catalogue, Option<CatalogFull>) {
-        let mut catalogue = ledger.map(|ledger| ledger.catalogue.clone()).unwrap_or_default();
-        let pass = ledger.map_or(0, |ledger| u32::try_from(ledger.passes.len()).unwrap_or(u32::MAX));
-        let full = catalogue.absorb(&self.symptoms(), pass, None).err();
-        (catalogue, full)
-    }
+/// The catalogue of `symptoms`: that of the fix passes with what is seen now, or a new one. What
+/// scans said of a tree that was repaired since is no longer so.
+pub(super) fn catalogue(symptoms: &[Symptom], ledger: Option<&Ledger>) -> (Catalogue, Option<CatalogFull>) {
+    let mut catalogue = ledger.map(|ledger| ledger.catalogue.clone()).unwrap_or_default();
+    let pass = ledger.map_or(0, |ledger| u32::try_from(ledger.passes.len()).unwrap_or(u32::MAX));
+    let repaired: BTreeSet<_> =
+        catalogue.entries.iter().filter(|entry| !entry.is_open()).map(|entry| entry.cause.clone()).collect();
+    let is_repaired = |symptom: &&Symptom| symptom.key.starts_with("scan ") && repaired.contains(&symptom.cause);
+    let seen: Vec<_> = symptoms.iter().filter(|symptom| !is_repaired(symptom)).cloned().collect();
+    let full = catalogue.absorb(&seen, pass, None).err();
+    (catalogue, full)
+}
 
+impl Signs<'_> {
     /// Everything that is wrong, in the order of ids and tests.
     pub(super) fn symptoms(&self) -> Vec<Symptom> {
         let tests = self.tests.iter().filter_map(|test| self.of_test(test));
@@ -116,7 +124,7 @@ impl Signs<'_> {
     fn of_test(&self, test: &TestVerdict) -> Option<Symptom> {
         let milestone = test.name.milestone()?;
         let row = test.id.as_ref().and_then(|id| self.matrix.row(id));
-        if !JUDGING.contains(&milestone) || !test.name.needs_evidence(row.is_some()) {
+        if row.is_none() && !JUDGING.iter().any(|kind| test.name.test.starts_with(kind)) {
             return None;
         }
         let place = test.evidence.as_deref().unwrap_or("no record");
@@ -229,28 +237,22 @@ fn noticed(noticed: &Noticed) -> Vec<Symptom> {
 
 fn violation(value: &Value, source: &str) -> Symptom {
     let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let (service, message) = (text("service"), text("message"));
-    let code = canonical(&text("code"), &message).to_owned();
+    let message = text("message");
     let place = [text("file_path"), text("file"), text("endpoint")].into_iter().find(|it| !it.is_empty());
-    let place = place.unwrap_or_default();
-    let severity = serde_json::from_value(value["severity"].clone()).unwrap_or(Severity::Error);
-    Symptom {
-        key: format!("scan {service} {code} {place} {message}"),
-        cause: format!("scan {service} {code} {place} {}", without_numbers(&message)),
-        title: message,
-        system: System::Build2,
-        component: service.clone(),
-        target: service,
+    let violation = Violation {
+        code: canonical(&text("code"), &message).to_owned(),
+        severity: serde_json::from_value(value["severity"].clone()).unwrap_or(Severity::Error),
+        file: place.unwrap_or_default(),
         line: value["line"].as_u64().unwrap_or(0),
-        effect: Effect::of_code(&code, severity),
-        severity,
-        workaround: String::new(),
-        evidence: format!("reported in the pipeline run (record of {source})"),
-        reproduction: "cargo nextest run B3-04; see .run4/local/pipeline/QUALITY_GATE_REPORT.md".into(),
-        recommendation: format!("remove the violation of {code} at {place}, change nothing else"),
-        file: place,
-        code,
+        message,
+    };
+    Scanned {
+        component: &text("service"),
+        system: System::Build2,
+        evidence: &format!("reported in the pipeline run (record of {source})"),
+        reproduction: "cargo nextest run B3-04; see .run4/local/pipeline/QUALITY_GATE_REPORT.md",
     }
+    .symptom(&violation)
 }
 
 /// An alternative spelling that was read all the same (D-25).

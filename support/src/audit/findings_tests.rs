@@ -112,3 +112,12 @@ fn nothing_to_fix_is_said_only_when_every_phase_ran() {
     let history = |complete| super::FixHistory::of(None, &audit.findings, complete).map(|fix| fix.stop);
     assert_eq!((history(false), history(true)), (None, Some(Some(Stop::NothingToFix))));
 }
+
+#[rstest]
+#[case::of_the_system("r4_m2_004_ten_calls", 1)]
+#[case::of_the_suite("r4_m5_005_stop_rules", 0)]
+#[case::of_nothing("a_plain_fact", 0)]
+fn what_the_suite_gets_wrong_itself_is_no_finding(#[case] test: &str, #[case] findings: usize) {
+    let audit = failed(Bundle::new(), test, "exit 1").seal().audit();
+    assert_eq!(audit.findings.entries.iter().filter(|entry| entry.title.contains("exit 1")).count(), findings);
+}

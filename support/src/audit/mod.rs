@@ -57,6 +57,7 @@ use crate::{
     fix_pass::{
         catalogue::Catalogue,
         ledger::{self, Ledger},
+        symptom::Symptom,
     },
     matrix::Priority,
     verdict::Status,
@@ -93,8 +94,13 @@ pub struct Audit {
     pub start_up: Vec<Timing>,
     /// The phases of the pipeline run, in their order; empty when none was recorded.
     pub phases: Vec<PipelinePhase>,
+    /// What the pipeline run cost, in US dollars, metered; none when nobody knows.
+    pub pipeline_cost: Option<f64>,
     /// Other figures that tests measured.
     pub figures: Vec<Measured>,
+    /// Everything that the bundle shows to be wrong; findings are made of it.
+    #[serde(skip)]
+    pub symptoms: Vec<Symptom>,
     /// Every finding, in the order of the ids.
     pub findings: Catalogue,
     /// The fix passes; none when there were none and something was to be fixed.
@@ -220,7 +226,8 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     let signs = Signs { matrix: &promises.matrix, rows: &rows, tests: &tests, noticed: &observations.noticed };
     let (ledger, found) = read_ledger(&manifest, bundle)?;
     problems.extend(found);
-    let (findings, full) = signs.catalogue(ledger.as_ref());
+    let symptoms = signs.symptoms();
+    let (findings, full) = findings::catalogue(&symptoms, ledger.as_ref());
     problems.extend(full.map(|_| Problem::CatalogueFull));
     let complete = observations.phases.len() == measures::PHASES;
     let fix = FixHistory::of(ledger.as_ref(), &findings, complete);
@@ -245,7 +252,9 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         latency: observations.latency,
         start_up: observations.start_up,
         phases: observations.phases,
+        pipeline_cost: observations.pipeline_cost,
         figures: observations.figures,
+        symptoms,
         findings,
         fix,
         inputs,

@@ -41,6 +41,9 @@ const GATE_ROW: &str = "B3-04";
 /// The row whose record has the violations of the integration report of that run.
 const INTEGRATION_ROW: &str = "SC-04";
 
+/// The row whose record has what that run cost.
+const COST_ROW: &str = "SC-08";
+
 /// A phase of the pipeline run, as the suite's own gate judged it (spec orchestrator.md §10).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PipelinePhase {
@@ -91,6 +94,7 @@ pub(super) struct Observations {
     /// What the scores of the Builds are computed from.
     pub(super) inputs: Inputs,
     pub(super) noticed: Vec<Noticed>,
+    pub(super) pipeline_cost: Option<f64>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -163,6 +167,10 @@ impl Observations {
             Some(GATE_ROW) => {
                 let report: Option<Value> = self.read(record, "report");
                 self.noticed.extend(report.map(|report| Noticed::Gate { source, report }));
+            }
+            Some(COST_ROW) => {
+                let cost: Option<Option<f64>> = self.read(record, "total_cost");
+                self.pipeline_cost = self.pipeline_cost.or(cost.flatten());
             }
             Some(INTEGRATION_ROW) => {
                 let violations: Option<Vec<Value>> = self.read(record, "violations");

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Subcommand;
 
-use super::{Outcome, Problem, block_on, names, nextest, preflight};
+use super::{Outcome, Problem, block_on, fix, names, nextest, preflight};
 use crate::{
     audit::{Manifest, RunKind},
     config::Run4Config,
@@ -38,6 +38,8 @@ pub(super) enum Internal {
     },
     /// What a run of a developer leaves, after its last test
     Finish { bundle: PathBuf, run: String, profile: String },
+    /// The fix passes of the main job
+    Fix,
     /// The measurements of `cargo run4 bench`, with the programs beside this one
     Bench,
     /// A scripted MCP server on stdin and stdout
@@ -64,6 +66,7 @@ pub(super) fn run(command: Internal) -> Outcome {
             Ok(0)
         }
         Internal::Finish { bundle, run, profile } => finish(&bundle, &run, &profile),
+        Internal::Fix => fix::run(),
         Internal::Bench => super::bench::measure(),
         Internal::Scripted { scenario, log } => {
             scripted::play(&scenario, log).map_err(|error| Problem::usage(miette::miette!("{error}")))

@@ -1,6 +1,7 @@
 //! The `run4` command: a thin driver of nextest around the suite (DESIGN; README for use).
 
 mod bench;
+mod fix;
 mod internal;
 mod names;
 mod nextest;

@@ -36,7 +36,7 @@ const THREADS_VARIABLE: &str = "NEXTEST_TEST_THREADS";
 const RAN: [i32; 2] = [0, 100];
 
 /// The setting of the substrate, for the tests.
-const SUBSTRATE_VARIABLE: &str = "RUN4_SUBSTRATE";
+pub(super) const SUBSTRATE_VARIABLE: &str = "RUN4_SUBSTRATE";
 
 /// What the runs of one session have in common.
 #[derive(Debug, Clone, Copy)]

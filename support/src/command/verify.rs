@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, Problem, block_on, exit, internal, nextest, preflight,
+    Outcome, Problem, block_on, exit, fix, internal, nextest, preflight,
     select::{self, Selection},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What of the output folder belongs to one run (plan §7.4); the rest outlives runs.
-const BUNDLE: [&str; 12] = [
+const BUNDLE: [&str; 17] = [
     "RUN4_STATE.json",
     "manifest.json",
     "listing.json",
@@ -36,9 +36,17 @@ const BUNDLE: [&str; 12] = [
     "m4_builder_outputs",
     "pipeline",
     "m5_fix_snapshots",
+    "m5_fix_passes.json",
+    "m5_fix_instructions",
+    "m5_fix_best",
+    "m5_verify",
+    "m5_regress",
     "audit.json",
     "SUPER_TEAM_AUDIT_REPORT.md",
 ];
+
+/// The milestone before which the fix passes of a whole run are done.
+const FIXES_BEFORE: u8 = 5;
 
 /// What of the state names the words of the command line that the run was started with.
 const SELECTION: &str = "selection";
@@ -95,7 +103,7 @@ fn keep_scores(result: &Audit, state: &mut Run4State) {
     state.milestone_artifacts.insert("raw_scores".to_owned(), raw);
 }
 
-fn unreadable(error: impl std::fmt::Display) -> Problem {
+pub(super) fn unreadable(error: impl std::fmt::Display) -> Problem {
     Problem::unverified(miette::miette!("{error}"))
 }
 
@@ -187,7 +195,7 @@ fn put_away(bundle: &Path, run: &str) -> std::io::Result<()> {
 }
 
 /// Runs the selected milestones in their order; tells whether a signal ended the run.
-async fn milestones(
+pub(super) async fn milestones(
     bundle: &Path,
     session: &nextest::Session<'_>,
     selection: &Selection,
@@ -195,6 +203,9 @@ async fn milestones(
 ) -> Result<bool, Problem> {
     let present = list(bundle, session.substrate).await?;
     for milestone in select::milestones() {
+        if milestone == FIXES_BEFORE && fix_passes(bundle, session, selection, state).await? {
+            return Ok(true);
+        }
         let Some(filter) = selection.filter(milestone, &present) else { continue };
         if state.completed_milestones.contains(&milestone) {
             continue;
@@ -231,6 +242,29 @@ async fn milestones(
         }
     }
     Ok(false)
+}
+
+/// The fix passes of a whole run, once or where they were left; tells whether a signal ended them.
+async fn fix_passes(
+    bundle: &Path,
+    session: &nextest::Session<'_>,
+    selection: &Selection,
+    state: &mut Run4State,
+) -> Result<bool, Problem> {
+    let complete = (1..FIXES_BEFORE).all(|milestone| state.completed_milestones.contains(&milestone));
+    let is_due = !state.completed_milestones.contains(&FIXES_BEFORE) || fix::is_open(bundle)?;
+    if *selection != Selection::default() || !complete || !is_due {
+        return Ok(false);
+    }
+    state.begin(FIXES_BEFORE, "fix passes");
+    save(state, bundle)?;
+    let ledger = fix::phase(bundle, session).await?;
+    match &ledger {
+        None => state.interrupt("a signal in the fix passes"),
+        Some(ledger) => fix::keep(ledger, state),
+    }
+    save(state, bundle)?;
+    Ok(ledger.is_none())
 }
 
 /// Writes the list of the suite's tests into the bundle: what must appear in JUnit. Gives the

@@ -128,6 +128,10 @@ impl Entry {
     /// Takes a further symptom in: one that is worse than what is known makes the finding worse.
     fn take(&mut self, symptom: &Symptom) {
         self.symptoms.insert(symptom.key.clone());
+        if symptom.line != self.line {
+            // It stands in more than one line: whoever repairs it must look at the whole file.
+            self.line = 0;
+        }
         let decided = symptom.effect.decide(!symptom.workaround.is_empty()).priority;
         if decided < self.finding.priority && self.attempts == 0 {
             self.effect = symptom.effect;

@@ -15,4 +15,5 @@ pub mod passes;
 pub mod priority;
 pub mod regressions;
 pub mod symptom;
+pub mod trees;
 pub mod violation;

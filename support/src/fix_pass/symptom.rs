@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{priority::Effect, violation::Severity};
+use super::{
+    priority::Effect,
+    violation::{Severity, Violation},
+};
 use crate::state::System;
 
 /// Something wrong, as one look at the system shows it.
@@ -42,6 +45,52 @@ pub struct Symptom {
     pub reproduction: String,
     /// What to do.
     pub recommendation: String,
+}
+
+/// The codes of something that is not there: a service has each once, whichever file is named.
+const ABSENCES: [&str; 5] = ["HEALTH-001", "DOCKER-001", "DOCKER-005", "ADV-003", "DEPLOY-002"];
+
+/// Where violations were found, and who is told of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Scanned<'a> {
+    /// The service or part that was scanned.
+    pub component: &'a str,
+    /// Who has to repair it.
+    pub system: System,
+    /// What was scanned with what.
+    pub evidence: &'a str,
+    /// A command that shows it again.
+    pub reproduction: &'a str,
+}
+
+impl Scanned<'_> {
+    /// The symptom that a violation is. Two scans that find the same at one place have one cause.
+    pub fn symptom(&self, violation: &Violation) -> Symptom {
+        let Violation { code, severity, file, line, message } = violation;
+        let component = self.component;
+        let place = match (ABSENCES.contains(&code.as_str()), line) {
+            (true, _) => String::new(),
+            (false, 0) => format!(" {file} {}", without_numbers(message)),
+            (false, _) => format!(" {file}"),
+        };
+        Symptom {
+            key: format!("scan {component} {code} {file} {message}"),
+            cause: format!("scan {component} {code}{place}"),
+            code: code.clone(),
+            title: message.clone(),
+            system: self.system,
+            component: component.to_owned(),
+            target: component.to_owned(),
+            file: file.clone(),
+            line: *line,
+            severity: *severity,
+            effect: Effect::of_code(code, *severity),
+            workaround: String::new(),
+            evidence: self.evidence.to_owned(),
+            reproduction: self.reproduction.to_owned(),
+            recommendation: format!("remove the violation of {code}, change nothing else"),
+        }
+    }
 }
 
 /// `text` without what differs from run to run: every word with a digit in it is a `#`.

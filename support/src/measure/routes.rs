@@ -7,7 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::schemas::{misfit, validator};
-use crate::{fixtures::Build1, mcp::Variables, verdict::Failure, workspace};
+use crate::{
+    fixtures::Build1,
+    mcp::{ToolsetError, Variables},
+    verdict::Failure,
+    workspace,
+};
 
 /// The schemas of bodies that no tool has.
 const SCHEMAS: &str = "schemas/routes.schema.json";
@@ -78,15 +83,18 @@ impl Route {
     /// Asks it once; tells what is wrong with the answer, if anything.
     ///
     /// # Errors
-    /// FAIL when its twin does not start, UNTESTABLE when the profile has none, BROKEN when the
-    /// table cannot be filled.
+    /// FAIL when its twin does not start, UNTESTABLE when the profile has none.
     pub async fn ask(&self, build1: &mut Build1, variables: &mut Variables) -> Result<Option<String>, Failure> {
         let base = build1.twin(&self.twin).await?.url().to_owned();
-        let path = variables.text(self.ask.as_ref().unwrap_or(&self.path))?;
+        // What a route needs of an earlier one that did not answer well is not there.
+        let (path, body) = match self.filled(variables) {
+            Ok(filled) => filled,
+            Err(error) => return Ok(Some(format!("it cannot be asked: {error}"))),
+        };
         let method = self.method.parse().map_err(|_| Failure::broken(format!("{}: no method", self.name())))?;
         let mut request = reqwest::Client::new().request(method, format!("{base}{path}"));
-        if let Some(body) = &self.body {
-            request = request.json(&variables.value(body)?);
+        if let Some(body) = body {
+            request = request.json(&body);
         }
         let answer = match request.send().await {
             Ok(answer) => answer,
@@ -98,6 +106,13 @@ impl Route {
             return Ok(Some(format!("status {status}, promised {}: {body:.200}", self.status)));
         }
         self.judge(&body, variables)
+    }
+
+    /// What is asked: path with query, and body.
+    fn filled(&self, variables: &Variables) -> Result<(String, Option<Value>), ToolsetError> {
+        let path = variables.text(self.ask.as_ref().unwrap_or(&self.path))?;
+        let body = self.body.as_ref().map(|body| variables.value(body)).transpose()?;
+        Ok((path, body))
     }
 
     /// What is wrong with a body; what later routes need of a good one is kept.
@@ -143,6 +158,15 @@ mod tests {
         let found = route(schema).judge(body, &mut Variables::default()).expect("a good table");
         assert_eq!(found.is_some(), wrong.is_some(), "{found:?}");
         assert!(wrong.is_none_or(|wrong| found.is_some_and(|found| found.contains(wrong))));
+    }
+
+    #[test]
+    fn every_route_can_be_asked_after_those_before_it() {
+        let mut variables = crate::mcp::Toolset::load().and_then(|toolset| toolset.variables()).expect("readable");
+        for route in RouteTable::load().expect("readable").routes {
+            route.filled(&variables).unwrap_or_else(|error| panic!("{}: {error}", route.name()));
+            route.save.keys().for_each(|variable| variables.set(variable, "kept".into()));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::workspace::{PipelineWorkspace, blank_state};
-use crate::verdict::Failure;
+use crate::{fix_pass::violation::Severity, verdict::Failure};
 
 /// The layers, in the order in which they must run.
 pub const LAYERS: [&str; 4] = ["layer1_service", "layer2_contract", "layer3_system", "layer4_adversarial"];
@@ -115,6 +115,8 @@ pub struct GateViolation {
     pub place: String,
     /// The line, from 1; 0 when it is of none.
     pub line: u64,
+    /// How bad the gate says it is; an unknown word counts as an error.
+    pub severity: Severity,
     /// What is wrong.
     pub message: String,
 }
@@ -206,6 +208,7 @@ fn violation(value: &Value) -> GateViolation {
         service: text("service"),
         place: place.unwrap_or_default(),
         line: value["line"].as_u64().unwrap_or(0),
+        severity: serde_json::from_value(value["severity"].clone()).unwrap_or(Severity::Error),
         message,
     }
 }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::builds::{Build, BuildEntry, BuildTable};
 use crate::{config::Run4Config, toolbox, workspace};
 
-/// The manifest keys of spec README §4, and what a profile may say under each.
-const KEYS: [&str; 13] = [
+/// The manifest keys of spec README §4, and the commands that repair what no builder does (D-120).
+const KEYS: [&str; 18] = [
     "architect_mcp",
     "contract_engine_mcp",
     "codebase_intelligence_mcp",
@@ -25,6 +25,11 @@ const KEYS: [&str; 13] = [
     "scan_probe",
     "backend_probe",
     "container_probe",
+    "fix_build1",
+    "fix_build2",
+    "fix_build3",
+    "fix_integration",
+    "fix_infrastructure",
 ];
 
 /// The name of a command in a profile: `architect_mcp`.
@@ -228,8 +233,10 @@ impl Profile {
 
     fn root_of(&self, key: &str) -> &Path {
         match key {
-            "builder" | "client_probe" | "config_probe" | "scan_probe" | "backend_probe" => &self.roots[1],
-            "orchestrator" | "container_probe" => &self.roots[2],
+            "builder" | "client_probe" | "config_probe" | "scan_probe" | "backend_probe" | "fix_build2" => {
+                &self.roots[1]
+            }
+            "orchestrator" | "container_probe" | "fix_build3" => &self.roots[2],
             _ => &self.roots[0],
         }
     }

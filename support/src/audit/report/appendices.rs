@@ -119,11 +119,27 @@ fn cost(audit: &Audit) -> String {
         runs.map(|run| run.seconds).reduce(|sum, seconds| sum + seconds)
     };
     let shown = |seconds: Option<f64>| seconds.map_or_else(|| NOT_MEASURED.to_owned(), span);
+    let spent =
+        |cost: Option<f64>| cost.map_or_else(|| NOT_MEASURED.to_owned(), |cost| format!("{cost:.2} USD, metered"));
     let rows = ESTIMATES.iter().enumerate().map(|(index, (name, least, most))| {
-        [(*name).to_owned(), NOT_MEASURED.to_owned(), format!("{least}-{most} USD"), shown(duration(index + 1))]
+        let (cost, time) = (spent(cost_of(audit, index + 1)), shown(duration(index + 1)));
+        [(*name).to_owned(), cost, format!("{least}-{most} USD"), time]
     });
     let (least, most) = ESTIMATES.iter().fold((0, 0), |(low, high), (_, least, most)| (low + least, high + most));
-    let total = (1..=ESTIMATES.len()).filter_map(duration).reduce(|sum, seconds| sum + seconds);
-    let total = ["**Total**".to_owned(), NOT_MEASURED.to_owned(), format!("{least}-{most} USD"), shown(total)];
+    let sum = |part: &dyn Fn(usize) -> Option<f64>| (1..=ESTIMATES.len()).filter_map(part).reduce(|sum, one| sum + one);
+    let (cost, time) = (sum(&|milestone| cost_of(audit, milestone)), sum(&duration));
+    let total = ["**Total**".to_owned(), spent(cost), format!("{least}-{most} USD"), shown(time)];
     table(["Phase", "Cost", "Estimate of the plan", "Duration (`manifest.json`)"], rows.chain([total]))
+}
+
+/// What a milestone cost, in US dollars: the pipeline run, and the fix passes.
+fn cost_of(audit: &Audit, milestone: usize) -> Option<f64> {
+    match milestone {
+        4 => audit.pipeline_cost,
+        5 => {
+            let passes = audit.fix.iter().flat_map(|fix| &fix.passes);
+            passes.filter_map(|pass| pass.figures.cost).reduce(|sum, cost| sum + cost)
+        }
+        _ => None,
+    }
 }

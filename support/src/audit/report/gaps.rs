@@ -111,9 +111,24 @@ fn limitations(audit: &Audit) -> Vec<String> {
     let partly = audit.rows.iter().filter_map(|row| Some((&row.row.id, row.not_shown()?)));
     known
         .extend(partly.map(|(id, part)| text(&format!("{id} passed for what its tests show; not shown yet: {part}."))));
-    known.push(format!("Cost of the milestones: {NOT_MEASURED}."));
-    known.push("That this audit notices a deliberate regression is proved by its own tests only.".to_owned());
+    known.push("Cost of M1, M2, M3 and M6: nothing of them calls a model or is metered.".to_owned());
+    known.push(unproven(audit));
     known
+}
+
+/// Whether this run showed that a deliberate regression is noticed (scoring.md §8 rule 4).
+fn unproven(audit: &Audit) -> String {
+    const PROOF: &str = "r4_m5_005_bad_builders_are_stopped::case_1_breaks";
+    let passed = audit.tests.iter().any(|test| test.name.test == PROOF && test.status == Status::Pass);
+    match passed {
+        true => format!(
+            "That scans, snapshots and scores notice a deliberate regression was shown in this run by {}.",
+            code(PROOF)
+        ),
+        false => {
+            format!("**The audit is unproven**: {}, which plants a regression, did not pass in this run.", code(PROOF))
+        }
+    }
 }
 
 /// What to do about each kind of gap, worst first.

@@ -1,0 +1,353 @@
+//! The fix passes of the main job, between M4 and M5: on the bundle of the run, its generated
+//! services, and whatever the profile has commands to repair (R4-M5-003, scoring.md §6).
+//!
+//! They run as a process of their own, `run4 internal fix`, so that the session's servers can be
+//! asked for, and so that a kill between two steps is nothing new.
+
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
+
+use super::{Outcome, Problem, block_on, internal, nextest, select::Selection, verify};
+use crate::{
+    audit::{self, Audit, Manifest, RunKind},
+    config::Run4Config,
+    fix_pass::{
+        convergence::{Limits, Stop},
+        ground::{Applied, Ground, Look},
+        ledger::{Ledger, Step},
+        passes::FixLoop,
+        trees::{Means, Part, Trees},
+    },
+    fixtures::Orchestrator,
+    matrix::displayed_name,
+    session::{Watch, start_supervisor},
+    state::Run4State,
+    sut::{Place, Profile, probe},
+    verdict::{Failure, Status},
+    workspace::{self, BUNDLE_VARIABLE, SESSION_VARIABLE},
+};
+
+/// Where a bundle keeps what its builders wrote (plan §7.4).
+const BUILDER_OUTPUTS: &str = "m4_builder_outputs";
+
+/// Where the tests of a verification and of a regression run leave their bundles.
+const VERIFY: &str = "m5_verify";
+const REGRESS: &str = "m5_regress";
+
+/// What a run of M1 to M4 leaves beside evidence and results.
+const OUTPUTS: [&str; 3] = [BUILDER_OUTPUTS, "pipeline", "m2_mcp_results.json"];
+
+/// How long a command that repairs a Build may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The commands that repair, by target.
+const COMMANDS: [(&str, &str); 4] =
+    [("build1", "fix_build1"), ("build2", "fix_build2"), ("build3", "fix_build3"), ("integration", "fix_integration")];
+
+/// Runs the fix passes on `bundle`; gives what they did, or none when a signal ended them.
+pub(super) async fn phase(bundle: &Path, session: &nextest::Session<'_>) -> Result<Option<Ledger>, Problem> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut child = tokio::process::Command::new(workspace::run4_program())
+        .args(["internal", "fix"])
+        .env(SESSION_VARIABLE, session.id)
+        .env(BUNDLE_VARIABLE, bundle)
+        .env(nextest::SUBSTRATE_VARIABLE, session.substrate.to_string())
+        // Ctrl-C reaches it once, passed on below.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let mut interrupted = false;
+    let status = loop {
+        let passed_on = tokio::select! {
+            status = child.wait() => break status?,
+            _ = interrupt.recv() => Signal::INT,
+            _ = terminate.recv() => Signal::TERM,
+        };
+        if let (Some(id), false) = (id, interrupted) {
+            interrupted = true;
+            // It may have ended meanwhile, which the wait will tell.
+            let _ = kill_process(id, passed_on);
+        }
+    };
+    let ledger = Ledger::load(bundle).map_err(verify::unreadable)?;
+    match ledger {
+        _ if interrupted => Ok(None),
+        Some(ledger) if status.success() => Ok(Some(ledger)),
+        _ => Err(Problem::unverified(miette::miette!(
+            help = "see the text above; `cargo run4 --resume` goes on with the fix passes",
+            "the fix passes ended with {status}"
+        ))),
+    }
+}
+
+/// The process of [`phase`].
+pub(super) fn run() -> Outcome {
+    let config = super::settings()?;
+    let (bundle, session) = (workspace::bundle(), workspace::session_id());
+    let limits = Limits {
+        passes: config.max_fix_passes,
+        effectiveness_floor: config.fix_effectiveness_floor,
+        regression_ceiling: config.regression_rate_ceiling,
+        budget: config.budget_limit,
+    };
+    let ground = Bundle::new(&config, &bundle)?;
+    let mut fixes = FixLoop::open(&ground, &bundle, limits, &session).map_err(verify::unreadable)?;
+    block_on(async {
+        loop {
+            let step = fixes.ledger().step;
+            let more = fixes.advance().await.map_err(|failure| broken(&failure))?;
+            tell(step, fixes.ledger());
+            if !more {
+                return Ok(0);
+            }
+        }
+    })?
+}
+
+fn broken(failure: &Failure) -> Problem {
+    let status = failure.status();
+    Problem::unverified(miette::miette!("a fix pass could not go on: {status}"))
+}
+
+/// One line for each step that an engineer waits for.
+fn tell(step: Step, ledger: &Ledger) {
+    use Step::{Apply, Discover, Regress, Settle};
+    let open = ledger.catalogue.count();
+    match (step, ledger.stop) {
+        (Discover, None) => {
+            eprintln!("  findings: {} P0, {} P1, {} P2, {} P3", open.p0, open.p1, open.p2, open.p3);
+        }
+        (Regress, _) => {
+            let Some(pass) = ledger.passes.last() else { return };
+            let figures = &pass.figures;
+            eprintln!(
+                "  fix pass {}: {} of {} resolved, {} regressions, convergence {:.2}",
+                figures.pass_number, figures.resolved, figures.targeted, figures.regressions, pass.convergence
+            );
+        }
+        (Settle | Apply, Some(stop)) => eprintln!("  fix passes: {} ({})", stop.words(), ledger.verdict()),
+        _ => (),
+    }
+}
+
+/// The ground of a whole run.
+struct Bundle<'c> {
+    config: &'c Run4Config,
+    bundle: PathBuf,
+    profile: Profile,
+    services: Option<Trees>,
+    /// Whether the system itself may be another one now, so that its tests must run again.
+    stale: Cell<bool>,
+}
+
+impl<'c> Bundle<'c> {
+    fn new(config: &'c Run4Config, bundle: &Path) -> Result<Self, Problem> {
+        let profile = Profile::of(config).map_err(Problem::usage)?;
+        // Somebody who was awaited has been at work.
+        let waited = Ledger::load(bundle).map_err(verify::unreadable)?;
+        let stale = Cell::new(waited.is_some_and(|ledger| ledger.current.is_some()));
+        let services = services(config, &profile, &bundle.join(BUILDER_OUTPUTS))?;
+        Ok(Self { config, bundle: bundle.to_path_buf(), profile, services, stale })
+    }
+
+    fn audit(&self, bundle: &Path) -> Result<Audit, Failure> {
+        audit::audit(bundle).map_err(Failure::broken)
+    }
+
+    fn is_service(&self, target: &str) -> bool {
+        self.services.as_ref().is_some_and(|trees| trees.has_means(target))
+    }
+
+    /// Runs tests in a bundle and a session of their own: the whole of M1 to M4, or those of `filter`.
+    async fn run_tests(&self, folder: &str, filter: Option<&str>) -> Result<PathBuf, Failure> {
+        let place = self.bundle.join(folder);
+        if place.exists() {
+            fs::remove_dir_all(&place)?;
+        }
+        let id = Uuid::new_v4().to_string();
+        let told = |problem: Problem| Failure::broken(format!("{:?}", problem.report));
+        internal::begin_manifest(self.config, &place, &id, RunKind::Full).map_err(told)?;
+        let watch = Watch { session: id.clone(), runner: std::process::id(), afterwards: Vec::new() };
+        start_supervisor(&watch, &place.join("logs/supervisor.log"))?;
+        let session = nextest::Session { id: &id, substrate: self.config.substrate };
+        let interrupted = match filter {
+            None => {
+                let mut state = Run4State::new();
+                [5, 6].into_iter().for_each(|milestone| state.complete(milestone));
+                Box::pin(verify::milestones(&place, &session, &Selection::default(), &mut state)).await.map_err(told)?
+            }
+            Some(filter) => {
+                let ended = nextest::run("verify", filter, &place, &session).await?;
+                nextest::keep_junit(&place, "", nextest::PROFILE, None, Some(&ended))?;
+                !ended.ran_to_the_end()
+            }
+        };
+        if interrupted {
+            return Err(Failure::broken("the tests were interrupted"));
+        }
+        Manifest::load(&place).map_err(Failure::broken)?.finish(&place)?;
+        Ok(place)
+    }
+
+    /// Puts what a later run of M1 to M4 left in the place of what this bundle has of them.
+    fn adopt(&self, fresh: &Path) -> io::Result<()> {
+        let [mut own, theirs] = [&self.bundle, fresh].map(|it| Manifest::load(it).map_err(io::Error::other));
+        let (own, theirs) = (own.as_mut().map_err(|error| io::Error::other(error.to_string()))?, theirs?);
+        for entry in fs::read_dir(fresh.join("evidence"))? {
+            replace(&entry?.path(), &self.bundle.join("evidence"))?;
+        }
+        for run in &theirs.runs {
+            replace(&fresh.join(&run.junit), &self.bundle.join("junit"))?;
+            own.add_run(run.clone());
+        }
+        own.runs.sort_by_key(|run| run.milestone);
+        for output in OUTPUTS.iter().filter(|name| fresh.join(name).exists()) {
+            replace(&fresh.join(output), &self.bundle)?;
+        }
+        if !own.merged.contains(&theirs.session) {
+            own.merged.push(theirs.session);
+        }
+        own.seal(&self.bundle)?;
+        fs::remove_dir_all(fresh)
+    }
+}
+
+/// Moves the file or folder `from` into `folder`, in the place of what is there.
+fn replace(from: &Path, folder: &Path) -> io::Result<()> {
+    let to = folder.join(from.file_name().unwrap_or_default());
+    fs::create_dir_all(folder)?;
+    if to.is_dir() {
+        fs::remove_dir_all(&to)?;
+    }
+    fs::rename(from, &to)
+}
+
+/// The ground of the generated services, where there are some and the system has what looks at them.
+fn services(config: &Run4Config, profile: &Profile, folder: &Path) -> Result<Option<Trees>, Problem> {
+    let looks = ["orchestrator", "builder", "scan_probe"].iter().all(|key| profile.has(key));
+    if !looks || !folder.is_dir() {
+        return Ok(None);
+    }
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let tree = entry?.path();
+        let name = tree.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        parts.push(Part { name, tree, means: Means::Builder });
+    }
+    parts.sort_by(|one, other| one.name.cmp(&other.name));
+    let unusable = |reason: String| Problem::unverified(miette::miette!("{reason}"));
+    let orchestrator = Orchestrator::named(config, "fixpasses").map_err(unusable)?;
+    Ok((!parts.is_empty()).then(|| Trees::new(orchestrator, parts)))
+}
+
+impl Ground for Bundle<'_> {
+    async fn look(&self) -> Result<Look, Failure> {
+        if self.stale.get() {
+            let fresh = self.run_tests(REGRESS, None).await?;
+            self.adopt(&fresh)?;
+            self.stale.set(false);
+        }
+        let audit = self.audit(&self.bundle)?;
+        let mut look = match &self.services {
+            Some(trees) => trees.look().await?,
+            None => Look::default(),
+        };
+        let own_scans = self.services.is_some();
+        // The gate's word on these services is taken anew, from the trees as they are now.
+        let told = audit
+            .symptoms
+            .iter()
+            .filter(|it| !(own_scans && it.key.starts_with("scan ") && self.is_service(&it.target)));
+        look.symptoms.extend(told.cloned());
+        let judged = audit.tests.iter().filter_map(|test| match test.status {
+            Status::Pass => Some((test.name.to_string(), true)),
+            Status::Fail(_) => Some((test.name.to_string(), false)),
+            Status::Broken(_) | Status::Untestable(_) | Status::Untested(_) => None,
+        });
+        look.tests.extend(judged);
+        look.score = Some(audit.scores.aggregate_capped);
+        Ok(look)
+    }
+
+    async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
+        let mut look = match &self.services {
+            Some(trees) if keys.iter().any(|key| key.starts_with("scan ")) => trees.look_again(keys).await?,
+            _ => Look::default(),
+        };
+        let Some(filter) = filter(keys) else { return Ok(look) };
+        let place = self.run_tests(VERIFY, Some(&filter)).await?;
+        let audit = self.audit(&place)?;
+        look.symptoms.extend(audit.symptoms.into_iter().filter(|symptom| keys.contains(&symptom.key)));
+        fs::remove_dir_all(place)?;
+        Ok(look)
+    }
+
+    fn has_means(&self, target: &str) -> bool {
+        self.is_service(target) || COMMANDS.iter().any(|(known, _)| *known == target)
+    }
+
+    async fn apply(&self, target: &str, instructions: &Path) -> Result<Applied, Failure> {
+        if let Some(trees) = self.services.as_ref().filter(|_| self.is_service(target)) {
+            return trees.apply(target, instructions).await;
+        }
+        self.stale.set(true);
+        let key = COMMANDS.iter().find(|(known, _)| *known == target).map_or("", |(_, key)| key);
+        let place = Place::new(instructions.parent().unwrap_or(instructions));
+        let command = self.profile.command(key, &place).map_err(Failure::broken)?;
+        let Some(mut command) = command else {
+            eprintln!("  awaiting fix of {target}: {}", instructions.display());
+            return Ok(Applied::Awaiting);
+        };
+        command.env.insert("RUN4_INSTRUCTIONS".into(), instructions.display().to_string());
+        let reply = probe(&command, "", &self.bundle.join("logs/fix"), COMMAND_LIMIT).await?;
+        let error = match reply.code {
+            Some(0) => String::new(),
+            code => format!("the command ended with {code:?}: {}", reply.stderr.trim()),
+        };
+        // A command says what it changed, one file a line.
+        let changed = reply.stdout.lines().map(str::to_owned).collect();
+        Ok(Applied::Done { changed, cost: None, error })
+    }
+
+    fn keep(&self, place: &Path) -> io::Result<()> {
+        self.services.as_ref().map_or(Ok(()), |trees| trees.keep(place))
+    }
+
+    /// The generated services only: what commands have changed belongs to the user.
+    fn restore(&self, place: &Path) -> io::Result<bool> {
+        self.services.as_ref().map_or(Ok(false), |trees| trees.restore(place))
+    }
+}
+
+/// Nextest's filter for the tests among the keys of symptoms; none when there is no test.
+fn filter(keys: &BTreeSet<String>) -> Option<String> {
+    let tests = keys.iter().filter_map(|key| key.strip_prefix("test ")?.split_once(' '));
+    let one = |(binary, test): (&str, &str)| format!("(binary(={binary}) & test(={}))", displayed_name(test));
+    let all: Vec<_> = tests.map(one).collect();
+    (!all.is_empty()).then(|| format!("package(=run4) & ({})", all.join(" | ")))
+}
+
+/// What the state keeps of the fix passes (plan §7.1).
+pub(super) fn keep(ledger: &Ledger, state: &mut Run4State) {
+    state.defect_catalog = ledger.catalogue.entries.iter().map(|entry| entry.finding.clone()).collect();
+    state.fix_passes = ledger.figures();
+    state.total_fix_passes = u32::try_from(ledger.passes.len()).unwrap_or(u32::MAX);
+    state.convergence_score = ledger.convergence();
+}
+
+/// Whether the fix passes of `bundle` still have something to do in a run that is resumed.
+pub(super) fn is_open(bundle: &Path) -> Result<bool, Problem> {
+    let ledger = Ledger::load(bundle).map_err(verify::unreadable)?;
+    Ok(ledger.is_some_and(|ledger| ledger.stop.is_none() || ledger.stop == Some(Stop::AwaitingFix)))
+}
