@@ -209,21 +209,20 @@ fn r4_m6_005_requirements_of_a_build(#[case] build: Build, config: Run4Config, e
 }
 
 /// R4-M6-005: GREEN needs an implementation and tests that passed, YELLOW lacks a test or its
-/// execution, RED lacks the implementation or has a failure; without source all is a gap.
+/// execution, RED lacks the implementation or has a failure; without source all is a gap. (Whether
+/// there is source, files that are named, and those of them that are lost.)
 #[rstest]
-#[case::all(true, &["src/a.rs"], &[], &["B1-09"], Colour::Green, "PASS")]
-#[case::no_test(true, &["src/a.rs"], &[], &[], Colour::Yellow, "UNTESTED")]
-#[case::not_executed(true, &["src/a.rs"], &[], &["B1-09", "B1-10"], Colour::Yellow, "UNTESTED")]
-#[case::unknown_test(true, &["src/a.rs"], &[], &["no_such_test"], Colour::Yellow, "UNTESTED")]
-#[case::failed(true, &["src/a.rs"], &[], &["B1-09", "B1-11"], Colour::Red, "FAIL")]
-#[case::no_implementation(true, &[], &[], &["B1-09"], Colour::Red, "PASS")]
-#[case::lost(true, &["src/a.rs"], &["src/a.rs"], &["B1-09"], Colour::Red, "PASS")]
-#[case::no_source(false, &["src/a.rs"], &[], &["B1-09"], Colour::Red, "UNTESTED")]
+#[case::all((true, 1, 0), &["B1-09"], Colour::Green, "PASS")]
+#[case::no_test((true, 1, 0), &[], Colour::Yellow, "UNTESTED")]
+#[case::not_executed((true, 1, 0), &["B1-09", "B1-10"], Colour::Yellow, "UNTESTED")]
+#[case::unknown_test((true, 1, 0), &["no_such_test"], Colour::Yellow, "UNTESTED")]
+#[case::failed((true, 1, 0), &["B1-09", "B1-11"], Colour::Red, "FAIL")]
+#[case::no_implementation((true, 0, 0), &["B1-09"], Colour::Red, "PASS")]
+#[case::lost((true, 1, 1), &["B1-09"], Colour::Red, "PASS")]
+#[case::no_source((false, 1, 0), &["B1-09"], Colour::Red, "UNTESTED")]
 fn r4_m6_005_traceability_colours(
     mut bundle: Bundle,
-    #[case] source_available: bool,
-    #[case] implementation: &[&str],
-    #[case] lost: &[&str],
+    #[case] (source_available, named, lost): (bool, usize, usize),
     #[case] tests: &[&str],
     #[case] promised: Colour,
     #[case] status: &str,
@@ -232,8 +231,9 @@ fn r4_m6_005_traceability_colours(
     let register = json!({
         "build": "B1", "path": "by hand", "is_prd": false, "expected": null,
         "requirements": [{
-            "id": "S1-001", "description": "it answers", "milestone": "M2", "implementation": implementation,
-            "source_available": source_available, "lost": lost, "tests": tests, "link": "derived",
+            "id": "S1-001", "description": "it answers", "milestone": "M2",
+            "implementation": vec!["src/a.rs"; named], "source_available": source_available,
+            "lost": vec!["src/a.rs"; lost], "tests": tests, "link": "derived",
         }],
     });
     bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
@@ -408,8 +408,8 @@ async fn r4_m6_001_artifacts_are_there(
     let profile = Profile::of(&config).map_err(Failure::broken)?;
     let judged = match build {
         Build::B1 => artifacts::of_build1(&profile, &mut build1).await?,
-        Build::B2 => artifacts::of_build2(&pipeline_run.finished().await?).await?,
-        Build::B3 => artifacts::of_build3(&profile, &pipeline_run.finished().await?)?,
+        Build::B2 => artifacts::of_build2(&pipeline_run).await?,
+        Build::B3 => artifacts::of_build3(&profile, &pipeline_run).await?,
     };
     let counted = Counted::of(build, &judged);
     evidence.append(Input::Artifacts.observation(), &counted)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::outputs::Judged;
 use crate::{
-    fixtures::{Build1, FinishedRun},
+    fixtures::{Build1, PipelineRun},
     sut::{Artifact, ArtifactKind, Build, Profile},
     verdict::Failure,
 };
@@ -58,8 +58,9 @@ pub async fn of_build1(profile: &Profile, build1: &mut Build1) -> Result<Vec<Jud
 /// The artifacts of Build 2: five for each service of a run's map.
 ///
 /// # Errors
-/// FAIL when the run left no map.
-pub async fn of_build2(run: &FinishedRun) -> Result<Vec<Judged>, Failure> {
+/// As [`PipelineRun::finished`], and FAIL when the run left no map.
+pub async fn of_build2(pipeline_run: &PipelineRun) -> Result<Vec<Judged>, Failure> {
+    let run = pipeline_run.finished().await?;
     let map = run.workspace().json("service_map.json")?;
     let services = map["services"].as_array().into_iter().flatten().filter_map(|service| service["name"].as_str());
     let deployed = run.address().map(|address| address.services).unwrap_or_default();
@@ -86,9 +87,11 @@ pub async fn of_build2(run: &FinishedRun) -> Result<Vec<Judged>, Failure> {
 /// The artifacts of Build 3: two where the profile says they are, two reports of a run.
 ///
 /// # Errors
-/// UNTESTABLE when the profile names none; what is missing is in the value.
-pub fn of_build3(profile: &Profile, run: &FinishedRun) -> Result<Vec<Judged>, Failure> {
+/// As [`PipelineRun::finished`], and UNTESTABLE when the profile names none; what is missing is in
+/// the value.
+pub async fn of_build3(profile: &Profile, pipeline_run: &PipelineRun) -> Result<Vec<Judged>, Failure> {
     let named = named(profile, Build::B3)?;
+    let run = pipeline_run.finished().await?;
     let own = OF_THE_ORCHESTRATOR.map(|kind| {
         let wrong = wrong_with(profile, Build::B3, find(named, kind, None));
         (kind.name().to_owned(), wrong)

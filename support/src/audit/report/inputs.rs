@@ -6,7 +6,10 @@ use super::{
     table::{NOT_MEASURED, code, table, text},
 };
 use crate::{
-    audit::{Audit, Colour, Counted, Input, Inputs, Sourced, Traceability, inputs::why_not, traceability::TraceRow},
+    audit::{
+        Audit, Colour, Counted, Input, Inputs, Sourced, TraceRow, Traceability, inputs::why_not,
+        measures::count as number, scoring::Rate,
+    },
     sut::Build,
 };
 
@@ -110,9 +113,8 @@ fn register(matrix: &Traceability) -> String {
 }
 
 fn percentage(part: usize, all: usize) -> String {
-    let rate =
-        crate::audit::scoring::Rate::new(crate::audit::measures::count(part), crate::audit::measures::count(all));
-    rate.map_or_else(|| NOT_MEASURED.to_owned(), |rate| format!("{rate} ({:.2} %)", 100.0 * rate.share()))
+    Rate::new(number(part), number(all))
+        .map_or_else(|| NOT_MEASURED.to_owned(), |rate| format!("{rate} ({:.2} %)", 100.0 * rate.share()))
 }
 
 /// The registers that were used, for section 2.
