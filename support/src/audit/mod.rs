@@ -2,6 +2,7 @@
 //! scores and `SUPER_TEAM_AUDIT_REPORT.md`. The same bundle gives the same bytes
 //! (DESIGN "Report", spec scoring.md).
 
+mod adopt;
 mod bundle;
 mod colour;
 mod conclusion;
@@ -36,6 +37,7 @@ use std::{
 
 use serde::Serialize;
 
+pub use adopt::adopt;
 pub use bundle::{Manifest, Run, RunKind, SystemInfo};
 pub use colour::Colour;
 pub use conclusion::{Conclusion, Level, ReportVerdict, Threshold};

@@ -252,19 +252,41 @@ async fn fix_passes(
     state: &mut Run4State,
 ) -> Result<bool, Problem> {
     let complete = (1..FIXES_BEFORE).all(|milestone| state.completed_milestones.contains(&milestone));
-    let is_due = !state.completed_milestones.contains(&FIXES_BEFORE) || fix::is_open(bundle)?;
-    if *selection != Selection::default() || !complete || !is_due {
+    let again = state.completed_milestones.contains(&FIXES_BEFORE);
+    if *selection != Selection::default() || !complete || (again && !fix::is_open(bundle)?) {
         return Ok(false);
+    }
+    if again {
+        discard_later(bundle, state)?;
     }
     state.begin(FIXES_BEFORE, "fix passes");
     save(state, bundle)?;
-    let ledger = fix::phase(bundle, session).await?;
-    match &ledger {
-        None => state.interrupt("a signal in the fix passes"),
-        Some(ledger) => fix::keep(ledger, state),
+    let interrupted = fix::phase(bundle, session, state).await?;
+    if interrupted {
+        state.interrupt("a signal in the fix passes");
     }
     save(state, bundle)?;
-    Ok(ledger.is_none())
+    Ok(interrupted)
+}
+
+/// Takes away what the milestones after the fix passes have found: it is of the system before its
+/// repair, and they run again.
+fn discard_later(bundle: &Path, state: &mut Run4State) -> Result<(), Problem> {
+    state.completed_milestones.retain(|milestone| *milestone < FIXES_BEFORE);
+    let mut manifest = Manifest::load(bundle).map_err(unreadable)?;
+    let is_later = |run: &audit::Run| run.milestone.is_some_and(|milestone| milestone >= FIXES_BEFORE);
+    let mut left: Vec<_> =
+        manifest.runs.iter().filter(|run| is_later(run)).map(|run| bundle.join(&run.junit)).collect();
+    let binaries = select::milestones().filter(|milestone| *milestone >= FIXES_BEFORE).flat_map(select::binaries);
+    left.extend(binaries.map(|binary| bundle.join("evidence").join(binary)));
+    for path in left {
+        match if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) } {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => (),
+        }
+    }
+    manifest.runs.retain(|run| !is_later(run));
+    Ok(manifest.seal(bundle)?)
 }
 
 /// Writes the list of the suite's tests into the bundle: what must appear in JUnit. Gives the
