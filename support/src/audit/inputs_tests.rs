@@ -55,8 +55,9 @@ fn routes_that_nobody_asked_count_as_misfits() {
 #[case::five(5, 13.5)]
 #[case::many(60, 0.0)]
 fn a_density_costs_points(#[case] violations: usize, #[case] points: f64) {
+    let violations = vec!["LOG-001 a x.py:1"; violations];
     let scanned = json!([{
-        "build": "B1", "completed": true, "lines": 5000, "sources": ["a"], "violations": vec!["LOG-001 a x.py:1"; violations],
+        "build": "B1", "completed": true, "lines": 5000, "sources": ["a"], "violations": violations,
     }]);
     let audit = with(Bundle::green(), DENSITY, Status::Pass, Input::Scans, scanned).seal().audit();
     assert_eq!(line(&audit, "Code Quality").points, Some(points));
@@ -85,4 +86,22 @@ fn a_reason_says_what_became_of_the_test() {
     let audit = bundle.seal().audit();
     let source = &line(&audit, "Documentation").source;
     assert!(source.contains("UNTESTABLE(the profile has no builds.build1.artifacts)"), "{source}");
+}
+
+#[test]
+fn full_completeness_beside_a_gap_stops_the_report() {
+    let register = json!([{
+        "build": "B1", "path": "by hand", "is_prd": false, "expected": null,
+        "requirements": [{
+            "id": "S1-001", "description": "it answers", "milestone": "", "implementation": ["a.rs"],
+            "source_available": true, "lost": [], "tests": ["B1-07"], "link": "stated",
+        }],
+    }]);
+    let test = "r4_m6_005_requirements_of_a_build::case_1_build1";
+    let mut audit = with(Bundle::green(), test, Status::Pass, Input::Requirements, register).seal().audit();
+    assert_eq!(line(&audit, "Functional Completeness").points, Some(30.0));
+    render(&audit, "").expect("renders");
+    audit.traceability[0].rows[0].colour = crate::audit::Colour::Red;
+    let error = render(&audit, "").expect_err("contradiction").to_string();
+    assert!(error.contains("Build 1 is complete, but has gaps"), "{error}");
 }

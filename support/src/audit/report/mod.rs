@@ -19,7 +19,7 @@ use std::{
 use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 
-use super::{Audit, ReportVerdict, TestName};
+use super::{Audit, Colour, ReportVerdict, TestName};
 use crate::{atomic, verdict::Status, workspace};
 
 /// The name of the report.
@@ -104,6 +104,13 @@ fn contradiction(audit: &Audit) -> Option<String> {
         }
     }
     let scores = &audit.scores;
+    for matrix in &audit.traceability {
+        let line = scores.builds[matrix.build.index()].lines.first();
+        let is_full = line.is_some_and(|line| line.points.is_some_and(|points| points >= line.weight));
+        if is_full && matrix.rows.iter().any(|row| row.colour != Colour::Green) {
+            return Some(format!("{} is complete, but has gaps in appendix A", matrix.build));
+        }
+    }
     if scores.aggregate_capped > scores.aggregate_raw || scores.integration_capped > scores.integration.value {
         return Some("a capped score is above its raw value".into());
     }
