@@ -9,6 +9,7 @@ use std::{
 use rstest::rstest;
 use serde_json::{Value, json};
 use support::{
+    audit::{Counted, Input},
     config::Run4Config,
     contracts::{check_orders, check_users},
     fixtures::{
@@ -23,6 +24,7 @@ use support::{
         bus::Entry,
         tokens::{Signature, token, verified_claims},
     },
+    sut::Build,
     tree,
 };
 use uuid::Uuid;
@@ -89,6 +91,10 @@ async fn sc_04_integration_tests(pipeline_run: PipelineRun, evidence: Evidence) 
         report.as_object().into_iter().flatten().filter(|(name, _)| name.contains("_tests_")).collect();
     evidence.observe("totals", &totals)?;
     evidence.observe("violations", report["violations"].as_array().unwrap_or(&Vec::new()))?;
+    let counted = |end: &str| report[format!("contract_tests_{end}")].as_u64().and_then(|it| it.try_into().ok());
+    let (good, total) = (counted("passed").unwrap_or(0), counted("total").unwrap_or(0));
+    let counted = Counted { build: Build::B2, good, total, missing: Vec::new() };
+    evidence.append(Input::Contracts.observation(), counted)?;
     evidence.check("it is good enough", integration_holds(&report), json!([report["overall_health"], totals]))?;
     for (name, worse) in [
         ("overall_health", json!("unknown")),

@@ -11,6 +11,7 @@ use rstest::rstest;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{
+    audit::{Counted, Input},
     config::{Run4Config, Substrate},
     fixtures::{NestedRun, is_victim, wait_as_victim},
     pipeline::workspace::blank_state,
@@ -21,7 +22,7 @@ use support::{
         health::{HealthAggregate, poll_until_healthy},
         servers::{segment_exists, segments_below},
     },
-    sut::{Place, Process, Profile},
+    sut::{Build, Place, Process, Profile},
     workspace,
 };
 
@@ -521,6 +522,15 @@ async fn sc_02_app_deployment(pipeline_run: PipelineRun, evidence: Evidence) -> 
     let _lock = project.lock(false).await?;
     let containers = project.containers().await?;
     evidence.observe("docker_compose_ps", &containers)?;
+    let map = run.workspace().json("service_map.json")?["services"].as_array().map_or(0, Vec::len);
+    let counted = |build, names: &[&str], total| {
+        let ill = |name: &&&str| !are_healthy(&containers, &[**name]);
+        let missing: Vec<_> = names.iter().filter(ill).map(|name| (*name).to_owned()).collect();
+        Counted { build, good: names.len() - missing.len(), total, missing }
+    };
+    let with_gateway = [&GENERATED[..], &["traefik"]].concat();
+    evidence.append(Input::Health.observation(), counted(Build::B2, &GENERATED, map))?;
+    evidence.append(Input::Health.observation(), counted(Build::B3, &with_gateway, with_gateway.len()))?;
     evidence.check(
         "all three are healthy",
         are_healthy(&containers, &GENERATED),
@@ -654,6 +664,10 @@ async fn b1_01_build1_deploy(pipeline_run: PipelineRun, evidence: Evidence) -> V
     let _lock = project.lock(false).await?;
     let containers = project.containers().await?;
     evidence.observe("docker_compose_ps", &containers)?;
+    let ill = |name: &&str| !are_healthy(&containers, &[*name]);
+    let missing: Vec<_> = TWINS.map(|(_, name)| name).into_iter().filter(ill).map(str::to_owned).collect();
+    let counted = Counted { build: Build::B1, good: TWINS.len() - missing.len(), total: TWINS.len(), missing };
+    evidence.append(Input::Health.observation(), counted)?;
     for (_, name) in TWINS {
         let container = project.container(name).await?;
         evidence.check_eq(&format!("{name}: its state"), container.state.as_str(), "running")?;

@@ -12,7 +12,7 @@ use rstest::{fixture, rstest};
 use serde_json::{Value, json};
 use support::{
     audit::{
-        Audit, Colour, Manifest, Problem, Run, RunKind, SystemInfo, audit,
+        Audit, Colour, Counted, Input, Manifest, Problem, Run, RunKind, SystemInfo, Traced, audit,
         scoring::{IntegrationTerms, Rate, SystemTerms, Term, aggregate, integration_score, system_score},
         write_report,
     },
@@ -20,15 +20,24 @@ use support::{
     config::{Run4Config, Substrate},
     evidence::{Check, Record},
     fix_pass::regressions::detect_regressions,
-    fixtures::{LargePrd, large_prd},
+    fixtures::{LargePrd, ScriptedBuilder, large_prd, test_functions},
+    matrix::Matrix,
     mcp::{Kind, Toolset, normalise, reply_schema},
+    measure::{
+        Route, RouteTable, artifacts,
+        outputs::{judge_instructions, judge_run},
+        register,
+        source::scan,
+    },
     pipeline::{
+        builder_inputs::INSTRUCTIONS_FILE,
         builder_state::{STATE_FILE, parse_builder_state},
         decomposition::decomposition,
+        gate::GateInput,
     },
     prelude::*,
     stack::health::poll_until_healthy,
-    sut::Process,
+    sut::{ArtifactKind, Build, Process, Profile},
     tree,
     verdict::Status,
     workspace,
@@ -55,6 +64,12 @@ fn bundle() -> Bundle {
 impl Bundle {
     /// Adds a test of M2 that passed, with the tool calls it saw.
     fn passed(&mut self, test: &str, tool_calls: Vec<Value>) -> Result<PathBuf, Failure> {
+        self.add(test, Status::Pass, BTreeMap::from([("tool_calls".to_owned(), Value::Array(tool_calls))]))?;
+        Ok(Record::path(self.folder.path(), "m2_mcp_wiring", test))
+    }
+
+    fn add(&mut self, test: &str, verdict: Status, observations: BTreeMap<String, Value>) -> Verdict {
+        let holds = verdict == Status::Pass;
         let record = Record {
             binary: "m2_mcp_wiring".into(),
             test: test.into(),
@@ -62,14 +77,25 @@ impl Bundle {
             run: Some(RUN.into()),
             started_at: Utc::now(),
             finished_at: Some(Utc::now()),
-            verdict: Some(Status::Pass),
-            checks: vec![Check { fact: "it held".into(), holds: true, seen: None }],
-            observations: BTreeMap::from([("tool_calls".to_owned(), Value::Array(tool_calls))]),
+            verdict: Some(verdict),
+            checks: vec![Check { fact: "it held".into(), holds, seen: None }],
+            observations,
         };
-        let path = Record::path(self.folder.path(), "m2_mcp_wiring", test);
-        support::atomic::write_json(&path, &record)?;
-        self.cases += &format!(r#"<testcase name="{test}" classname="run4::m2_mcp_wiring" time="0.1"/>"#);
-        Ok(path)
+        support::atomic::write_json(&Record::path(self.folder.path(), "m2_mcp_wiring", test), &record)?;
+        let failure = if holds { "" } else { "<failure/>" };
+        self.cases +=
+            &format!(r#"<testcase name="{test}" classname="run4::m2_mcp_wiring" time="0.1">{failure}</testcase>"#);
+        Ok(())
+    }
+
+    /// Adds a test that failed, by its own word and the runner's.
+    fn failed(&mut self, test: &str) -> Verdict {
+        self.add(test, Status::Fail("it did not hold".into()), BTreeMap::new())
+    }
+
+    /// Adds a test that passed and measured something for a score.
+    fn observed(&mut self, test: &str, input: Input, value: Value) -> Verdict {
+        self.add(test, Status::Pass, BTreeMap::from([(input.observation().to_owned(), value)]))
     }
 
     /// Writes the runner's results and seals everything.
@@ -162,6 +188,234 @@ fn r4_m6_002_integration_score_examples(evidence: Evidence) -> Verdict {
 fn r4_m6_003_aggregate_score_examples(evidence: Evidence) -> Verdict {
     let score = aggregate(91.5, 80.0, 70.0, 81.43);
     evidence.check("the score", near(score, 81.24), score)
+}
+
+/// R4-M6-005: each requirement of a Build names files and items that are there, and tests that
+/// exist; the audit adds their verdicts.
+#[rstest]
+#[case::build1(Build::B1)]
+#[case::build2(Build::B2)]
+#[case::build3(Build::B3)]
+fn r4_m6_005_requirements_of_a_build(#[case] build: Build, config: Run4Config, evidence: Evidence) -> Verdict {
+    let profile = Profile::of(&config).map_err(Failure::broken)?;
+    let (register, table) = register(&profile, build)?;
+    evidence.append(Input::Requirements.observation(), &register)?;
+    evidence.check("there are requirements", !register.requirements.is_empty(), register.requirements.len())?;
+    let matrix = Matrix::load().map_err(Failure::broken)?;
+    let functions = test_functions()?.into_values().flatten().collect();
+    let unknown = table.map_or_else(Vec::new, |table| table.unknown_tests(&matrix, &functions));
+    evidence.check_eq("tests that do not exist", unknown, Vec::<String>::new())?;
+    let lost: Vec<_> = register.requirements.iter().filter(|it| !it.lost.is_empty()).collect();
+    evidence.check_eq("implementations that are not there", &lost, &Vec::<&Traced>::new())
+}
+
+/// R4-M6-005: GREEN needs an implementation and tests that passed, YELLOW lacks a test or its
+/// execution, RED lacks the implementation or has a failure; without source all is a gap. (Whether
+/// there is source, files that are named, and those of them that are lost.)
+#[rstest]
+#[case::all((true, 1, 0), &["B1-09"], Colour::Green, "PASS")]
+#[case::no_test((true, 1, 0), &[], Colour::Yellow, "UNTESTED")]
+#[case::not_executed((true, 1, 0), &["B1-09", "B1-10"], Colour::Yellow, "UNTESTED")]
+#[case::unknown_test((true, 1, 0), &["no_such_test"], Colour::Yellow, "UNTESTED")]
+#[case::failed((true, 1, 0), &["B1-09", "B1-11"], Colour::Red, "FAIL")]
+#[case::no_implementation((true, 0, 0), &["B1-09"], Colour::Red, "PASS")]
+#[case::lost((true, 1, 1), &["B1-09"], Colour::Red, "PASS")]
+#[case::no_source((false, 1, 0), &["B1-09"], Colour::Red, "UNTESTED")]
+fn r4_m6_005_traceability_colours(
+    mut bundle: Bundle,
+    #[case] (source_available, named, lost): (bool, usize, usize),
+    #[case] tests: &[&str],
+    #[case] promised: Colour,
+    #[case] status: &str,
+    evidence: Evidence,
+) -> Verdict {
+    let register = json!({
+        "build": "B1", "path": "by hand", "is_prd": false, "expected": null,
+        "requirements": [{
+            "id": "S1-001", "description": "it answers", "milestone": "M2",
+            "implementation": vec!["src/a.rs"; named], "source_available": source_available,
+            "lost": vec!["src/a.rs"; lost], "tests": tests, "link": "derived",
+        }],
+    });
+    bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
+    bundle.failed("b1_11_mcp_handshake_codebase")?;
+    bundle.observed("r4_m6_005_requirements_of_a_build::case_1_build1", Input::Requirements, json!([register]))?;
+    bundle.seal()?;
+    let audit = bundle.audit()?;
+    evidence.check_eq("matrices", audit.traceability.len(), 1)?;
+    let row = &audit.traceability[0].rows[0];
+    evidence.check_eq("the status of its tests", row.test_status.to_string(), status)?;
+    evidence.check_eq("the colour", row.colour, promised)?;
+    let term = &audit.scores.builds[0].lines[0];
+    let points = if promised == Colour::Green { 30.0 } else { 0.0 };
+    evidence.check_eq("points for requirements", (term.points, term.figure.is_some()), (Some(points), true))?;
+    let report = std::fs::read_to_string(write_report(&audit, bundle.folder.path())?)?;
+    let verification = if promised == Colour::Green { "Verified" } else { "Gap" };
+    let cells = format!("| {status} | {verification} | {promised} | derived |");
+    evidence.check("the row stands in appendix A", report.contains(&cells), cells)
+}
+
+/// R4-M6-005: without a register nothing is traced, and the report says why.
+#[rstest]
+fn r4_m6_005_nothing_traced_is_not_measured(bundle: Bundle, evidence: Evidence) -> Verdict {
+    bundle.seal()?;
+    let audit = bundle.audit()?;
+    evidence.check_eq("matrices", audit.traceability.len(), 0)?;
+    for score in &audit.scores.builds {
+        let term = &score.lines[0];
+        evidence.check_eq("points for requirements", (term.points, &term.figure), (Some(0.0), &None))?;
+        let told = term.source.contains("r4_m6_005_requirements_of_a_build");
+        evidence.check("it is told which test is missing", told, &term.source)?;
+    }
+    Ok(())
+}
+
+/// R4-M6-001: each route of the three HTTP twins answers a good request with its status and a
+/// body of its shape; all are asked before one is judged, so that the figure is whole.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_001_routes_fit_their_schemas(mut build1: Build1, evidence: Evidence) -> Verdict {
+    // The Architect registers what it finds with the engine.
+    build1.twin("contract_engine_http").await?;
+    let mut variables = build1.variables().clone();
+    let mut judged = Vec::new();
+    for route in RouteTable::load().map_err(Failure::broken)?.routes {
+        judged.push((route.name(), route.ask(&mut build1, &mut variables).await?));
+    }
+    build1.close().await;
+    let counted = Counted::of(Build::B1, &judged);
+    evidence.append(Input::Contracts.observation(), &counted)?;
+    evidence.check_eq("routes", counted.total, 21)?;
+    evidence.check_eq("routes that do not fit", counted.missing, Vec::<String>::new())
+}
+
+/// R4-M6-001: the OpenAPI document of each server of Build 1 is valid by the official schema, and
+/// names the routes of the HTTP specification with the status of each, no more and no less.
+#[rstest]
+#[case::architect("architect", "architect_http")]
+#[case::contract_engine("contract-engine", "contract_engine_http")]
+#[case::codebase_intelligence("codebase-intelligence", "codebase_intelligence_http")]
+fn r4_m6_001_api_documents_are_true(
+    #[case] service: &str,
+    #[case] twin: &str,
+    config: Run4Config,
+    evidence: Evidence,
+) -> Verdict {
+    let profile = Profile::of(&config).map_err(Failure::broken)?;
+    let mut named = profile.build(Build::B1).artifacts.iter();
+    let document = named.find(|it| it.service == service && it.kind == ArtifactKind::ApiDocument);
+    let path = document.and_then(|it| it.path.as_ref());
+    let path = path.ok_or_else(|| Failure::untestable(format!("the profile names no API document of {service}")))?;
+    let text = std::fs::read_to_string(profile.build_root(Build::B1).join(path)).map_err(Failure::fail)?;
+    let document: Value = yaml_serde::from_str(&text).map_err(Failure::fail)?;
+    let schema = serde_json::from_str(&std::fs::read_to_string(workspace::fixture("schemas/openapi-3.1.json"))?)?;
+    let validator = jsonschema::validator_for(&schema).map_err(Failure::broken)?;
+    let errors: Vec<_> = validator.iter_errors(&document).map(|it| format!("{it} at {}", it.instance_path())).collect();
+    evidence.check_eq("what does not fit the official schema", errors, Vec::<String>::new())?;
+    let routes = RouteTable::load().map_err(Failure::broken)?.routes;
+    let promised: BTreeSet<_> = routes.iter().filter(|it| it.twin == twin).map(Route::success).collect();
+    let mut told = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in item.as_object().into_iter().flatten() {
+            let statuses = operation["responses"].as_object().into_iter().flatten().map(|(status, _)| status);
+            let success = statuses.filter(|status| status.starts_with('2'));
+            told.extend(success.map(|status| format!("{} {path} {status}", method.to_uppercase())));
+        }
+    }
+    evidence.check_eq("its routes", told, promised)
+}
+
+/// R4-M6-001: the six outputs of the orchestrator fit their shapes: five of the pipeline run, and
+/// the instructions of a fix pass.
+#[rstest]
+#[tokio::test]
+async fn r4_m6_001_outputs_fit_their_shapes(
+    pipeline_run: PipelineRun,
+    mut orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    let run = pipeline_run.finished().await?;
+    let mut judged = judge_run(&run.workspace())?;
+    let instructions = instructions_of_a_fix_pass(&mut orchestrator).await?;
+    evidence.observe("instructions", &instructions)?;
+    judged.push(judge_instructions(&instructions));
+    let counted = Counted::of(Build::B3, &judged);
+    evidence.append(Input::Contracts.observation(), &counted)?;
+    evidence.check_eq("outputs", counted.total, 6)?;
+    evidence.check_eq("outputs that do not fit", counted.missing, Vec::<String>::new())
+}
+
+/// What the orchestrator tells the builder of a service that the gate did not let through.
+async fn instructions_of_a_fix_pass(orchestrator: &mut Orchestrator) -> Result<String, Failure> {
+    const SERVICE: &str = "planted-service";
+    let builder = ScriptedBuilder::new("steps = [{ wait_for = 'never' }]")?;
+    orchestrator.set_builder(&builder.command());
+    let workspace = orchestrator.workspace().clone();
+    GateInput::new().service(SERVICE, &json!({})).contract_tests(10, 10).write(&workspace)?;
+    let planted = "OPTIONS = {\"verify_signature\": False}\n\n\ndef show(order):\n    print(order)\n";
+    workspace.put(workspace.build(SERVICE).join("src/main.py"), planted)?;
+    let mut running = orchestrator.start(&["resume"]).await?;
+    let file = workspace.build(SERVICE).join(INSTRUCTIONS_FILE);
+    running.until("the instructions", COST_LIMIT, || file.exists()).await?;
+    // The builder waits for ever; what it was told is all that is wanted.
+    running.kill().await?;
+    Ok(std::fs::read_to_string(file)?)
+}
+
+/// R4-M6-001: the system's own gate scans the source of each Build, that of the builder together
+/// with what it generated; without source or scan there is no density.
+#[rstest]
+#[case::build1(Build::B1)]
+#[case::build2(Build::B2)]
+#[case::build3(Build::B3)]
+#[tokio::test]
+async fn r4_m6_001_violation_density(
+    #[case] build: Build,
+    config: Run4Config,
+    orchestrator: Orchestrator,
+    evidence: Evidence,
+) -> Verdict {
+    let profile = Profile::of(&config).map_err(Failure::broken)?;
+    let mut sources: Vec<_> =
+        profile.build(build).sources.iter().map(|path| profile.build_root(build).join(path)).collect();
+    if sources.is_empty() {
+        return Err(Failure::untestable(format!("the profile has no builds.build{}.sources", build.index() + 1)));
+    }
+    if build == Build::B2 {
+        let built = orchestrator.builder().built_samples().await?;
+        sources.extend(built.results.iter().map(|result| result.output_dir.clone()));
+    }
+    let scanned = scan(&orchestrator, build, &sources).await?;
+    evidence.append(Input::Scans.observation(), &scanned)?;
+    evidence.check("layer 3 has looked at it", scanned.completed, &scanned)?;
+    evidence.check("there is a density", scanned.density().is_some(), scanned.lines)
+}
+
+/// R4-M6-001: the documents and routes that each Build must have are counted; what is missing is
+/// named.
+#[rstest]
+#[case::build1(Build::B1, 15)]
+#[case::build2(Build::B2, 15)]
+#[case::build3(Build::B3, 4)]
+#[tokio::test]
+async fn r4_m6_001_artifacts_are_there(
+    #[case] build: Build,
+    #[case] required: usize,
+    config: Run4Config,
+    mut build1: Build1,
+    pipeline_run: PipelineRun,
+    evidence: Evidence,
+) -> Verdict {
+    let profile = Profile::of(&config).map_err(Failure::broken)?;
+    let judged = match build {
+        Build::B1 => artifacts::of_build1(&profile, &mut build1).await?,
+        Build::B2 => artifacts::of_build2(&pipeline_run).await?,
+        Build::B3 => artifacts::of_build3(&profile, &pipeline_run).await?,
+    };
+    let counted = Counted::of(build, &judged);
+    evidence.append(Input::Artifacts.observation(), &counted)?;
+    evidence.check_eq("artifacts that are asked for", counted.total, required)?;
+    evidence.check_eq("artifacts that are missing", counted.missing, Vec::<String>::new())
 }
 
 /// R4-M6-004: an empty run gives a whole report: seven sections, all 58 ids, none green, and

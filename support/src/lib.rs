@@ -29,6 +29,7 @@ pub mod fix_pass;
 pub mod fixtures;
 pub mod matrix;
 pub mod mcp;
+pub mod measure;
 pub mod pipeline;
 pub mod session;
 pub mod stack;

@@ -36,8 +36,8 @@ fn best() -> (Audit, Vec<Threshold>) {
 }
 
 fn verdict(audit: &Audit, thresholds: &[Threshold], problems: usize) -> ReportVerdict {
-    let Audit { scores, rows, coverage, findings, fix, .. } = audit;
-    Seen { scores, rows, coverage, findings, fix: fix.as_ref() }.conclude(thresholds, problems).verdict
+    let Audit { scores, rows, coverage, inputs, findings, fix, .. } = audit;
+    Seen { scores, rows, coverage, inputs, findings, fix: fix.as_ref() }.conclude(thresholds, problems).verdict
 }
 
 /// A finding of priority P1, with or without a workaround.

@@ -254,11 +254,12 @@ fn problems(old: &Audit, new: &Audit) -> Vec<Change> {
 /// Open findings by their cause, since ids are given anew in each run.
 fn findings(old: &Audit, new: &Audit) -> Vec<Change> {
     let (before, after) = (open(old), open(new));
+    let what = |entry: &Entry| format!("{}: {}", entry.code, entry.title);
     let said = |entry: &Entry| format!("{:?}", entry.finding.priority);
     let come = after.iter().filter(|(cause, _)| !before.contains_key(*cause));
-    let come = come.map(|(_, entry)| change(Direction::Worse, Kind::Finding, &entry.title, "", said(entry)));
+    let come = come.map(|(_, entry)| change(Direction::Worse, Kind::Finding, what(entry), "", said(entry)));
     let gone = before.iter().filter(|(cause, _)| !after.contains_key(*cause));
-    let gone = gone.map(|(_, entry)| change(Direction::Better, Kind::Finding, &entry.title, said(entry), ""));
+    let gone = gone.map(|(_, entry)| change(Direction::Better, Kind::Finding, what(entry), said(entry), ""));
     come.chain(gone).collect()
 }
 

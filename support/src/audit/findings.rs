@@ -131,7 +131,7 @@ impl Signs<'_> {
         let place = test.evidence.as_deref().unwrap_or("no record");
         let name = test.name.to_string();
         symptom(&test.status, &name, &test.name.test, row, milestone).map(|symptom| Symptom {
-            evidence: format!("{} ({place})", symptom.evidence),
+            evidence: format!("{}: {place}", symptom.evidence),
             reproduction: format!("cargo nextest run {}", test.name.test),
             ..symptom
         })
@@ -164,14 +164,14 @@ fn symptom(status: &Status, name: &str, test: &str, row: Option<&Row>, milestone
     Some(Symptom {
         key: format!("test {name}"),
         cause: format!("{origin}: {}", without_numbers(reason)),
-        title: format!("{code}: {}", reason.split_whitespace().collect::<Vec<_>>().join(" ")),
+        title: if failed { reason.split_whitespace().collect::<Vec<_>>().join(" ") } else { status.to_string() },
         component: component(row, test),
         target: if failed { target.to_owned() } else { String::new() },
         file: String::new(),
         line: 0,
         severity: Severity::Error,
         workaround: row.map(|row| row.workaround.clone()).unwrap_or_default(),
-        evidence: status.to_string(),
+        evidence: status.word().to_owned(),
         reproduction: format!("cargo nextest run {code}"),
         recommendation: recommendation(status, row),
         code,

@@ -54,7 +54,7 @@ fn what_the_suite_broke_is_no_defect_of_the_system() {
     let bundle =
         Bundle::new().result(FIRST, "<failure/>").record(FIRST, Some(Status::Broken("disk full".into())), |_| ());
     let audit = bundle.seal().audit();
-    assert!(found(&audit).contains(&("B1-07".into(), Priority::P3, "B1-07: disk full".into())), "{:?}", found(&audit));
+    assert!(found(&audit).contains(&("B1-07".into(), Priority::P3, "BROKEN(disk full)".into())), "{:?}", found(&audit));
     assert_eq!(audit.findings.count().p0, 0);
 }
 

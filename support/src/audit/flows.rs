@@ -136,6 +136,12 @@ impl<'a> Proofs<'a> {
         }
     }
 
+    /// The verdict of a written id, `B1-07`, or else of a test function.
+    pub(super) fn named(&self, name: &str) -> Proof {
+        let row = self.rows.keys().find(|id| id.to_string() == name);
+        row.map_or_else(|| self.test(name), |id| self.id(id))
+    }
+
     fn id(&self, id: &Id) -> Proof {
         let row = self.rows.get(id);
         Proof {

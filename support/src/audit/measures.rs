@@ -1,5 +1,5 @@
-//! From verdicts to the terms of the formulas. What this suite cannot measure yet is said to
-//! be not measured, each with its reason.
+//! From verdicts and what tests measured to the terms of the formulas. What was not measured
+//! is said to be so, each with its reason.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,11 +8,13 @@ use super::{
     colour::Colour,
     coverage::{ToolCoverage, Tried},
     flows::Flows,
-    join::RowVerdict,
+    inputs::{Counted, Input, Inputs, Sourced, why_not},
+    join::{RowVerdict, TestVerdict},
     observations::PipelinePhase,
     scoring::{IntegrationTerms, Rate, Score, SystemTerms, Term, aggregate, capped, integration_score, system_score},
+    traceability::Traceability,
 };
-use crate::{config::Substrate, matrix::Need, verdict::Status};
+use crate::{config::Substrate, matrix::Need, sut::Build, verdict::Status};
 
 /// The scores of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -34,6 +36,11 @@ pub struct Scores {
 /// What the scores are computed from.
 pub(super) struct Measures<'a> {
     pub(super) rows: &'a [RowVerdict],
+    pub(super) tests: &'a [TestVerdict],
+    pub(super) inputs: &'a Inputs,
+    pub(super) traceability: &'a [Traceability],
+    /// How many routes the HTTP twins promise.
+    pub(super) routes: usize,
     pub(super) coverage: &'a [ToolCoverage],
     pub(super) flows: &'a Flows,
     pub(super) phases: &'a [PipelinePhase],
@@ -47,7 +54,7 @@ const NO_PIPELINE: &str = "no id that needs a pipeline run was executed (milesto
 
 impl Measures<'_> {
     pub(super) fn scores(&self) -> Scores {
-        let builds = [1, 2, 3].map(|build| system_score(&self.system_terms(build)));
+        let builds = Build::ALL.map(|build| system_score(&self.system_terms(build)));
         let integration = integration_score(&self.integration_terms());
         let untested_corners = self.flows.untested_corners();
         let raw = aggregate(builds[0].value, builds[1].value, builds[2].value, integration.value);
@@ -61,38 +68,89 @@ impl Measures<'_> {
         }
     }
 
-    fn system_terms(&self, build: u8) -> SystemTerms {
+    fn system_terms(&self, build: Build) -> SystemTerms {
+        let Inputs { contracts, health, artifacts, .. } = self.inputs;
         SystemTerms {
-            requirements: Term::not_measured("no requirements of the Builds were traced (appendix A)"),
+            requirements: self.requirements(build),
             tests: self.tests(build),
-            contracts: if build == 1 { self.tool_contracts() } else { Term::not_measured(NO_PIPELINE) },
-            violation_density: Term::not_measured("no layer-3 scan of its source is in the bundle"),
+            contracts: match build {
+                Build::B1 => self.contracts_of_build1(),
+                Build::B2 | Build::B3 => self.counted(Input::Contracts, contracts, build),
+            },
+            violation_density: self.density(build),
             health: match self.substrate {
                 Substrate::Process => None,
-                Substrate::Docker => Some(Term::not_measured("no container health is in the bundle")),
+                Substrate::Docker => Some(self.counted(Input::Health, health, build)),
             },
-            artifacts: Term::not_measured("its artifacts were not counted"),
+            artifacts: self.counted(Input::Artifacts, artifacts, build),
+        }
+    }
+
+    /// GREEN rows of its traceability matrix.
+    fn requirements(&self, build: Build) -> Term<Rate> {
+        match self.traceability.iter().find(|matrix| matrix.build == build) {
+            None => Term::not_measured(why_not(Input::Requirements, build, self.tests)),
+            Some(matrix) => {
+                let source = format!("GREEN rows of {} (appendix A, {})", matrix.register, matrix.source);
+                rate(matrix.count(Colour::Green), matrix.rows.len(), source)
+            }
+        }
+    }
+
+    /// What a test counted.
+    fn counted(&self, input: Input, of: &[Sourced<Counted>], build: Build) -> Term<Rate> {
+        match Inputs::of(of, build) {
+            None => Term::not_measured(why_not(input, build, self.tests)),
+            Some(found) => rate(found.value.good, found.value.total, found.source.to_string()),
+        }
+    }
+
+    /// Violations of layer 3 per 1000 lines.
+    fn density(&self, build: Build) -> Term<f64> {
+        let Some(found) = Inputs::of(&self.inputs.scans, build) else {
+            return Term::not_measured(why_not(Input::Scans, build, self.tests));
+        };
+        let source = &found.source;
+        match found.value.density() {
+            None if found.value.lines == 0 => Term::not_measured(format!("there is no source to scan ({source})")),
+            None => Term::not_measured(format!("layer 3 did not look at its source ({source})")),
+            Some(density) => {
+                let (violations, lines) = (found.value.violations.len(), found.value.lines);
+                Term::measured(density, format!("{violations} violations in {lines} lines ({source})"))
+            }
         }
     }
 
     /// Its own ids and the X ids that name it (spec scoring.md §1).
-    fn tests(&self, build: u8) -> Term<Rate> {
+    fn tests(&self, build: Build) -> Term<Rate> {
         let rows: Vec<_> = self.rows.iter().filter(|row| speaks_of(row, build)).collect();
         if !rows.iter().any(|row| executed(row)) {
             return Term::not_measured(format!("none of its {} ids was executed", rows.len()));
         }
-        let source = format!("B{build} ids and the X ids that name Build {build} (appendix C)");
+        let source = format!("{build:?} ids and the X ids that name {build} (appendix C)");
         rate(rows.iter().filter(|row| row.status == Status::Pass).count(), rows.len(), source)
     }
 
-    fn tool_contracts(&self) -> Term<Rate> {
-        if self.no_tool_was_called() {
-            return Term::not_measured("no call of a tool was recorded (B1-07)");
+    /// Tools and routes whose replies fit their schema; what nobody called does not fit.
+    fn contracts_of_build1(&self) -> Term<Rate> {
+        let routes = Inputs::of(&self.inputs.contracts, Build::B1);
+        if self.no_tool_was_called() && routes.is_none() {
+            return Term::not_measured("no call of a tool or route was recorded (B1-07)");
         }
         let fitting = self.coverage.iter().filter(|tool| tool.parseable.passed()).count();
-        let source = "tools whose every reply fits its schema (interface matrix: B1-07, R4-M2-002); \
-                      routes of the HTTP twins: not measured";
-        rate(fitting, self.coverage.len(), source)
+        let tools = self.coverage.len();
+        let (good, total, said) = match routes {
+            Some(found) => {
+                let Counted { good, total, .. } = found.value;
+                (good, total, format!("{good} of {total} routes ({})", found.source))
+            }
+            None => {
+                let reason = why_not(Input::Contracts, Build::B1, self.tests);
+                (0, self.routes, format!("routes not measured and counted as misfits ({reason})"))
+            }
+        };
+        let source = format!("{fitting} of {tools} tools (interface matrix: B1-07, R4-M2-002), {said}");
+        rate(fitting + good, tools + total, source)
     }
 
     fn no_tool_was_called(&self) -> bool {
@@ -142,8 +200,8 @@ impl Measures<'_> {
     }
 }
 
-fn speaks_of(row: &RowVerdict, build: u8) -> bool {
-    let (id, name) = (row.row.id.to_string(), format!("B{build}"));
+fn speaks_of(row: &RowVerdict, build: Build) -> bool {
+    let (id, name) = (row.row.id.to_string(), format!("{build:?}"));
     id.starts_with(&format!("{name}-")) || id.starts_with("X-") && row.row.builds.contains(&name)
 }
 

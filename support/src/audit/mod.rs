@@ -12,6 +12,7 @@ pub mod diff;
 mod findings;
 mod flows;
 mod html;
+mod inputs;
 mod join;
 mod junit;
 mod listing;
@@ -26,6 +27,7 @@ mod sarif;
 mod schema;
 pub mod scoring;
 mod testimony;
+mod traceability;
 
 #[cfg(test)]
 mod sample;
@@ -50,6 +52,7 @@ pub use conclusion::{Conclusion, Level, ReportVerdict, Threshold};
 pub use coverage::ToolCoverage;
 pub use findings::FixHistory;
 pub use flows::{Flow, Flows, Proof};
+pub use inputs::{Counted, Input, Inputs, Scanned, Sourced};
 pub use join::{RowVerdict, TestVerdict};
 pub use measures::Scores;
 pub use merge::{MergeError, merge};
@@ -58,6 +61,8 @@ pub use observations::{Measured, PipelinePhase, Timing};
 pub use problem::Problem;
 pub use report::{FILE_NAME, step_summary, write_report};
 pub use schema::schema;
+
+pub use traceability::{Link, Register, TestStatus, TraceRow, Traceability, Traced};
 
 use crate::{
     fix_pass::{
@@ -113,6 +118,10 @@ pub struct Audit {
     pub findings: Catalogue,
     /// The fix passes; none when there were none and something was to be fixed.
     pub fix: Option<FixHistory>,
+    /// What tests measured for the scores of the Builds.
+    pub inputs: Inputs,
+    /// The requirements of the Builds that a test looked for, by Build.
+    pub traceability: Vec<Traceability>,
     /// The scores.
     pub scores: Scores,
     /// The thresholds and how far each is met.
@@ -214,8 +223,14 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     let coverage = coverage::matrix(&promises.tools, &observations.calls);
     let proofs = Proofs::new(&rows, &tests);
     let (flows, requirements) = (proofs.flows(&promises.flows), proofs.requirements(&promises.requirements));
+    let inputs = observations.inputs.judged(&tests);
+    let traceability: Vec<_> = inputs.registers.iter().map(|found| Traceability::new(found, &proofs)).collect();
     let measures = Measures {
         rows: &rows,
+        tests: &tests,
+        inputs: &inputs,
+        traceability: &traceability,
+        routes: promises.routes,
         coverage: &coverage,
         flows: &flows,
         phases: &observations.phases,
@@ -230,7 +245,14 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     problems.extend(full.map(|_| Problem::CatalogueFull));
     let complete = observations.phases.len() == measures::PHASES;
     let fix = FixHistory::of(ledger.as_ref(), &findings, complete);
-    let seen = Seen { scores: &scores, rows: &rows, coverage: &coverage, findings: &findings, fix: fix.as_ref() };
+    let seen = Seen {
+        scores: &scores,
+        rows: &rows,
+        coverage: &coverage,
+        inputs: &inputs,
+        findings: &findings,
+        fix: fix.as_ref(),
+    };
     let thresholds = seen.thresholds();
     Ok(Audit {
         conclusion: seen.conclude(&thresholds, problems.len()),
@@ -250,6 +272,8 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         symptoms,
         findings,
         fix,
+        inputs,
+        traceability,
         scores,
         thresholds,
         problems: problems.into_iter().collect(),

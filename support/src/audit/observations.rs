@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     coverage::{self, ToolCall},
+    inputs::{Input, Inputs, OfBuild, Sourced},
     name::TestName,
     problem::Problem,
     testimony::Testimony,
@@ -17,6 +18,7 @@ use crate::{
     evidence::{FIGURES, Figure, Record},
     matrix::Matrix,
     mcp::LatencySummary,
+    sut::Build,
 };
 
 /// The times of one tool or server, and the test that measured them.
@@ -90,6 +92,8 @@ pub(super) struct Observations {
     pub(super) start_up: Vec<Timing>,
     pub(super) phases: Vec<PipelinePhase>,
     pub(super) figures: Vec<Measured>,
+    /// What the scores of the Builds are computed from.
+    pub(super) inputs: Inputs,
     pub(super) noticed: Vec<Noticed>,
     pub(super) pipeline_cost: Option<f64>,
     pub(super) problems: Vec<Problem>,
@@ -135,6 +139,24 @@ impl Observations {
             self.phases.extend(phases);
         }
         self.notice(id.as_deref(), &source, record);
+        self.add_inputs(name, record);
+    }
+
+    fn add_inputs(&mut self, name: &TestName, record: &Record) {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        self.take(&mut inputs.contracts, Input::Contracts, name, record);
+        self.take(&mut inputs.scans, Input::Scans, name, record);
+        self.take(&mut inputs.health, Input::Health, name, record);
+        self.take(&mut inputs.artifacts, Input::Artifacts, name, record);
+        self.take(&mut inputs.registers, Input::Requirements, name, record);
+        self.inputs = inputs;
+    }
+
+    fn take<T: OfBuild>(&mut self, into: &mut Vec<Sourced<T>>, input: Input, name: &TestName, record: &Record) {
+        if Build::ALL.iter().any(|build| input.witness(*build) == name.function()) {
+            let found = self.read(record, input.observation()).unwrap_or_default();
+            Inputs::take(into, input, name, found);
+        }
     }
 
     fn notice(&mut self, id: Option<&str>, source: &str, record: &Record) {

@@ -6,6 +6,7 @@ use super::AuditError;
 use crate::{
     matrix::{Id, Matrix, Requirement, requirements},
     mcp::Toolset,
+    measure::RouteTable,
     workspace,
 };
 
@@ -14,6 +15,8 @@ use crate::{
 pub(super) struct Promises {
     pub(super) matrix: Matrix,
     pub(super) tools: Vec<ToolPromise>,
+    /// How many routes the HTTP twins of Build 1 have.
+    pub(super) routes: usize,
     pub(super) requirements: Vec<Requirement>,
     pub(super) flows: FlowPromises,
 }
@@ -78,6 +81,7 @@ impl Promises {
         Ok(Self {
             matrix: Matrix::load().map_err(AuditError::promise)?,
             tools: tools.collect(),
+            routes: RouteTable::load().map_err(AuditError::promise)?.routes.len(),
             requirements: requirements().map_err(AuditError::promise)?,
             flows: toml::from_str(&text).map_err(|error| unreadable(error.to_string()))?,
         })

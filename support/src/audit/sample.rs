@@ -114,6 +114,7 @@ pub(super) fn promises() -> Promises {
     let tool =
         |server: &str, tool: &str, parameters| ToolPromise { server: server.into(), tool: tool.into(), parameters };
     Promises {
+        routes: 2,
         tools: vec![tool("architect", "decompose", true), tool("architect", "list_domains", false)],
         requirements: vec![Requirement {
             id: "R4-M2-004".into(),

@@ -28,7 +28,7 @@ fn a_failing_id_is_a_result_at_its_record() {
     let log = sarif(&failed());
     let result = result_of(&log, "X-01");
     assert_eq!(result["level"], "error");
-    assert_eq!(result["message"]["text"], "X-01: no");
+    assert_eq!(result["message"]["text"], "no");
     let place = &result["locations"][0]["physicalLocation"]["artifactLocation"];
     assert_eq!(*place, json!({ "uri": RECORD, "uriBaseId": "BUNDLE" }));
 }

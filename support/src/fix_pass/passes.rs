@@ -157,11 +157,17 @@ impl<'g, G: Ground> FixLoop<'g, G> {
         let current = self.current()?.clone();
         for target in current.items.keys().filter(|target| !current.applied.contains_key(*target)) {
             let applied = self.ground.apply(target, &self.instructions(current.number, target)).await?;
-            if applied == Applied::Awaiting {
-                self.ledger.stop = Some(Stop::AwaitingFix);
-            }
             self.current()?.applied.insert(target.clone(), applied);
             self.ledger.save(&self.home)?;
+        }
+        let waits = |applied: &Applied| *applied == Applied::Awaiting;
+        let current = self.current()?;
+        if current.applied.values().all(waits) {
+            self.ledger.stop = Some(Stop::AwaitingFix);
+        } else {
+            // What somebody else has repaired may be all that it takes; the others wait for their turn.
+            let Current { items, applied, .. } = current;
+            items.retain(|target, _| !applied.get(target).is_some_and(waits));
         }
         Ok(Step::Verify)
     }

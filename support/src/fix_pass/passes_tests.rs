@@ -189,6 +189,39 @@ fn instructions_wait_for_somebody_and_the_loop_goes_on_afterwards() {
 }
 
 #[test]
+fn who_waits_does_not_hold_up_who_works() {
+    /// Repairs the odd ones; the even ones wait for somebody.
+    struct Half(Model);
+    impl Ground for Half {
+        async fn look(&self) -> Result<Look, Failure> {
+            self.0.look().await
+        }
+        async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
+            self.0.look_again(keys).await
+        }
+        fn has_means(&self, target: &str) -> bool {
+            self.0.has_means(target)
+        }
+        async fn apply(&self, target: &str, instructions: &Path) -> Result<Applied, Failure> {
+            if target == "even" { Ok(Applied::Awaiting) } else { self.0.apply(target, instructions).await }
+        }
+        fn keep(&self, place: &Path) -> std::io::Result<()> {
+            self.0.keep(place)
+        }
+        fn restore(&self, place: &Path) -> std::io::Result<bool> {
+            self.0.restore(place)
+        }
+    }
+    let home = home();
+    let half = Half(Model::new(&[Effect::Primary; 3], Repair::Fixes));
+    let ledger = wait(FixLoop::open(&half, home.path(), LIMITS, "s").expect("new").run()).expect("it ends");
+    assert_eq!((ledger.stop, ledger.passes.len()), (Some(Stop::AwaitingFix), 1));
+    let figures = &ledger.passes[0].figures;
+    assert_eq!((figures.targeted, figures.resolved), (2, 2), "who waits has attempted nothing");
+    assert_eq!(ledger.catalogue.count(), Open { p0: 1, ..Open::default() });
+}
+
+#[test]
 fn what_nobody_can_repair_stays_open_with_the_reason() {
     struct Nobody(Model);
     impl Ground for Nobody {

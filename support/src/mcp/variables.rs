@@ -87,6 +87,23 @@ impl Variables {
         promised.into_iter().filter_map(|(text, fact)| text.as_ref().map(|text| self.json(text).map(fact))).collect()
     }
 
+    /// The JSON text `text`, filled.
+    ///
+    /// # Errors
+    /// As [`Variables::arguments`].
+    pub(crate) fn value(&self, text: &str) -> Result<Value, ToolsetError> {
+        self.json(text)
+    }
+
+    /// The text `text`, filled.
+    ///
+    /// # Errors
+    /// When it names an unknown variable.
+    pub(crate) fn text(&self, text: &str) -> Result<String, ToolsetError> {
+        let filled = self.fill_text(text)?;
+        Ok(filled.as_str().map_or_else(|| filled.to_string(), str::to_owned))
+    }
+
     fn json(&self, text: &str) -> Result<Value, ToolsetError> {
         let template = serde_json::from_str(text).map_err(|error| ToolsetError(format!("{error} in {text}")))?;
         self.fill(template)

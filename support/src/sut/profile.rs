@@ -7,6 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
+use super::builds::{Build, BuildEntry, BuildTable};
 use crate::{config::Run4Config, toolbox, workspace};
 
 /// The manifest keys of spec README §4, and the commands that repair what no builder does (D-120).
@@ -49,6 +50,9 @@ pub struct Manifest {
     /// The programs, by manifest key.
     #[serde(default)]
     pub commands: BTreeMap<Key, Entry>,
+    /// What scores are measured on; optional.
+    #[serde(default)]
+    pub builds: BuildTable,
 }
 
 /// One program: data only, with `${…}` for what is known when it starts (see [`Place`]).
@@ -217,6 +221,16 @@ impl Profile {
         }))
     }
 
+    /// What the profile says of a Build.
+    pub fn build(&self, build: Build) -> &BuildEntry {
+        self.manifest.builds.entry(build)
+    }
+
+    /// The project root of a Build.
+    pub fn build_root(&self, build: Build) -> &Path {
+        &self.roots[build.index()]
+    }
+
     fn root_of(&self, key: &str) -> &Path {
         match key {
             "builder" | "client_probe" | "config_probe" | "scan_probe" | "backend_probe" | "fix_build2" => {
@@ -264,6 +278,12 @@ mod tests {
     #[rstest]
     #[case::unknown_key("name = 'x'\n[commands.architect_mpc]\nargv = ['a']", "did you mean architect_mcp?")]
     #[case::unknown_field("name = 'x'\ncolour = 1", "unknown field `colour`")]
+    #[case::unknown_fact("name = 'x'\n[builds.build1]\nsource = ['src']", "unknown field `source`")]
+    #[case::unknown_build("name = 'x'\n[builds.build4]\nsources = ['src']", "unknown field `build4`")]
+    #[case::unknown_artifact(
+        "name = 'x'\n[builds.build1]\nartifacts = [{ service = 'a', kind = 'poem' }]",
+        "unknown variant `poem`"
+    )]
     #[case::empty_argv("name = 'x'\n[commands.builder]\nargv = []", "commands.builder.argv is empty")]
     fn a_bad_profile_is_refused_by_name(#[case] text: &str, #[case] part: &str) {
         let error = read(text).expect_err("a bad profile").to_string();

@@ -43,7 +43,7 @@ fn a_chart_of_nothing_says_so() {
 }
 
 #[rstest]
-#[case::scores("3. Per-System Assessment", &["Build 1: 37.04", "Test Health", "\n13.33 of 20\n", "N/A"])]
+#[case::scores("3. Per-System Assessment", &["Build 1: 25.93", "Test Health", "\n13.33 of 20\n", "N/A"])]
 #[case::latency("Latency of tools", &["decompose", "median", "p95", "p99", "\nlongest\n", "<circle"])]
 #[case::timeline("Runs", &["M2, 90.0 s", "seconds since the session began"])]
 #[case::convergence("5. Fix Pass History", &["<circle", "converged", "0.76 after pass 1"])]

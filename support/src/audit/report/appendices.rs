@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{
     findings::{self, Layout},
+    inputs::{traceability, violations},
     table::{NOT_MEASURED, code, seconds, span, table, text, word},
 };
 use crate::{
@@ -25,6 +26,8 @@ const ESTIMATES: [(&str, u32, u32); 6] = [
 #[derive(Serialize)]
 pub(super) struct Appendices {
     findings: Vec<Layout>,
+    traceability: String,
+    violations: String,
     ids: String,
     extra_tests: String,
     unit_tests: String,
@@ -38,6 +41,8 @@ pub(super) fn section(audit: &Audit, base: &str) -> Appendices {
     let own = |row: &RowVerdict| by_id.get(&row.row.id).map_or(&[][..], Vec::as_slice);
     Appendices {
         findings: findings::layouts(audit),
+        traceability: traceability(audit),
+        violations: violations(audit),
         ids: table(
             ["Id", "Status", "Priority", "Tests", "Duration", "Reason", "Evidence"],
             audit.rows.iter().map(|row| id(row, own(row), audit, base)),

@@ -37,7 +37,7 @@ pub(super) fn of(audit: &Audit, system: System) -> String {
             [
                 entry.finding.finding_id.to_string(),
                 entry.finding.priority.to_string(),
-                text(&entry.title),
+                text(&format!("{}: {}", entry.code, entry.title)),
                 text(&entry.finding.component),
                 text(&entry.finding.recommendation),
                 resolution(entry),
@@ -73,7 +73,7 @@ fn layout(entry: &Entry) -> Layout {
     ];
     let said = facts.into_iter().filter(|(_, value)| !value.is_empty());
     Layout {
-        heading: format!("{}: {}", finding.finding_id, text(&entry.title)),
+        heading: format!("{}: {}, {}", finding.finding_id, text(&entry.code), text(&entry.title)),
         facts: said.map(|(name, value)| [name.to_owned(), value]).collect(),
     }
 }

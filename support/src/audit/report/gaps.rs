@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{
+    inputs::completeness,
     integration::proofs,
     summary::SYSTEMS,
     table::{NOT_MEASURED, code, table, text},
@@ -22,6 +23,7 @@ pub(super) struct Gaps {
     retried: String,
     requirements: String,
     requirement_totals: String,
+    completeness: String,
     corners: Vec<String>,
     limitations: Vec<String>,
     follow_up: Vec<String>,
@@ -43,6 +45,7 @@ pub(super) fn section(audit: &Audit) -> Gaps {
             of(Colour::Red),
             audit.requirements.len()
         ),
+        completeness: completeness(audit),
         corners: corners
             .map(|corner| format!("{}. {} ({})", corner.key, text(&corner.title), proofs(corner)))
             .collect(),

@@ -10,7 +10,7 @@ use super::{
     systems::breakdown,
     table::{NOT_MEASURED, code, seconds, table, text, yes},
 };
-use crate::audit::{Audit, Colour, Flow, Measured, PipelinePhase, Timing, ToolCoverage, coverage::Tried};
+use crate::audit::{Audit, Colour, Flow, Measured, PipelinePhase, Proof, Timing, ToolCoverage, coverage::Tried};
 use crate::state::System;
 
 /// Section 4.
@@ -179,11 +179,16 @@ fn flows(flows: &[Flow]) -> String {
 
 /// What proves a row, each with its verdict.
 pub(super) fn proofs(flow: &Flow) -> String {
-    if flow.proofs.is_empty() {
+    shown(&flow.proofs)
+}
+
+/// Proofs, each with its verdict.
+pub(super) fn shown(proofs: &[Proof]) -> String {
+    if proofs.is_empty() {
         return "no test".to_owned();
     }
-    let shown = |proof: &crate::audit::Proof| format!("{} {}", text(&proof.name), proof.status.word());
-    flow.proofs.iter().map(shown).collect::<Vec<_>>().join(", ")
+    let one = |proof: &Proof| format!("{} {}", text(&proof.name), proof.status.word());
+    proofs.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod appendices;
 mod findings;
 mod gaps;
 mod history;
+mod inputs;
 mod integration;
 mod step;
 mod summary;
@@ -21,7 +22,7 @@ use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Ser
 use serde::Serialize;
 
 use super::{
-    Audit, ReportVerdict,
+    Audit, Colour, ReportVerdict,
     charts::{self, Point},
     html, sarif,
 };
@@ -127,6 +128,13 @@ fn contradiction(audit: &Audit) -> Option<String> {
         }
     }
     let scores = &audit.scores;
+    for matrix in &audit.traceability {
+        let line = scores.builds[matrix.build.index()].lines.first();
+        let is_full = line.is_some_and(|line| line.points.is_some_and(|points| points >= line.weight));
+        if is_full && matrix.rows.iter().any(|row| row.colour != Colour::Green) {
+            return Some(format!("{} is complete, but has gaps in appendix A", matrix.build));
+        }
+    }
     if scores.aggregate_capped > scores.aggregate_raw || scores.integration_capped > scores.integration.value {
         return Some("a capped score is above its raw value".into());
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     findings, history,
+    inputs::registers,
     table::{NOT_MEASURED, code, span, table, text, word},
 };
 use crate::{
@@ -181,7 +182,7 @@ fn facts(audit: &Audit) -> String {
         ("Ended", finished),
         ("Revision of the suite", manifest.revision.as_deref().map_or_else(|| "not recorded".to_owned(), code)),
         ("Required list", format!("`fixtures/matrix.toml`, SHA-256 {}", code(&manifest.matrix_digest))),
-        ("Requirements", "`fixtures/requirements.toml`: R4-M1 to R4-M6; the Builds' own PRDs: not read".to_owned()),
+        ("Requirements", format!("`fixtures/requirements.toml`: R4-M1 to R4-M6; of the Builds: {}", registers(audit))),
         ("Sealed files", format!("{} (`manifest.json`)", manifest.evidence.len())),
         ("Seal", format!("SHA-256 of `manifest.json`: {}", code(&audit.seal))),
     ];

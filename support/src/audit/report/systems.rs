@@ -4,11 +4,13 @@ use serde::Serialize;
 
 use super::{
     findings,
+    inputs::counts,
     table::{NOT_MEASURED, table, text},
 };
 use crate::{
     audit::{Audit, coverage::Tried, scoring::Score},
     state::System,
+    sut::Build,
 };
 
 /// One Build.
@@ -23,22 +25,21 @@ pub(super) struct Assessment {
 }
 
 pub(super) fn section(audit: &Audit) -> Vec<Assessment> {
-    let particular = [
-        tools(audit),
-        format!("Contract scans of generated services: {NOT_MEASURED} (no scan report is in the bundle)."),
-        format!("Layers of the quality gate: {NOT_MEASURED} (no gate report is in the bundle)."),
-    ];
-    [("Build 1", System::Build1), ("Build 2", System::Build2), ("Build 3", System::Build3)]
+    let systems = [("Build 1", System::Build1), ("Build 2", System::Build2), ("Build 3", System::Build3)];
+    Build::ALL
         .into_iter()
+        .zip(systems)
         .zip(&audit.scores.builds)
-        .zip(particular)
-        .map(|(((name, system), score), particular)| Assessment {
+        .map(|((build, (name, system)), score)| Assessment {
             name,
             score: if score.is_measured() { format!("{:.2}", score.value) } else { NOT_MEASURED.to_owned() },
             removed: score.removed().collect::<Vec<_>>().join(", "),
             breakdown: breakdown(score),
             findings: findings::of(audit, system),
-            particular,
+            particular: match build {
+                Build::B1 => format!("- {}\n{}", tools(audit), counts(audit, build)),
+                Build::B2 | Build::B3 => counts(audit, build),
+            },
         })
         .collect()
 }
@@ -53,7 +54,7 @@ fn tools(audit: &Audit) -> String {
     let possible = audit.coverage.iter().filter(|tool| tool.error.is_some()).count();
     format!(
         "Tool coverage (interface matrix, section 4): valid calls passed for {valid} of {total} tools, \
-         invalid calls for {errors} of the {possible} that can have one. Routes of the HTTP twins: {NOT_MEASURED}."
+         invalid calls for {errors} of the {possible} that can have one."
     )
 }
 
