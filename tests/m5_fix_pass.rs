@@ -7,16 +7,10 @@ use std::{
     time::Duration,
 };
 
-use chrono::Utc;
 use rstest::rstest;
 use serde_json::json;
 use support::{
-    audit::{Manifest, Run, RunKind, SystemInfo},
-    config::{
-        BuilderDepth::{Quick, Thorough},
-        Substrate,
-    },
-    evidence::{Check, Record},
+    config::BuilderDepth::{Quick, Thorough},
     fix_pass::{
         catalogue::Catalogue,
         convergence::{FixVerdict, Limits, Open, Standing, Stop, convergence, ratio},
@@ -28,7 +22,7 @@ use support::{
         trees::{INFRASTRUCTURE, Means, Part, Trees},
         violation::{Severity, Violation, count},
     },
-    fixtures::ScriptedBuilder,
+    fixtures::{HandMadeBundle, ScriptedBuilder, bundle},
     pipeline::{
         builder::invoke,
         builder_inputs::{BuilderWorkspace, INSTRUCTIONS_FILE, ServiceInputs},
@@ -37,9 +31,7 @@ use support::{
     prelude::*,
     state::{FindingId, FixPass, Priority, Resolution, System},
     sut::{Command, probe},
-    tree,
-    verdict::Status,
-    workspace,
+    tree, workspace,
 };
 
 /// What is planted into a tree, by the code that finds it.
@@ -520,58 +512,27 @@ async fn r4_m5_005_bad_builders_are_stopped(
 
 // ---- a whole run
 
-/// A bundle made by hand in which B1-09 failed.
-fn failed_bundle(folder: &Path) -> Verdict {
-    const RUN: &str = "00000000-0000-4000-8000-000000000002";
-    let (binary, test) = ("m2_mcp_wiring", "b1_09_mcp_handshake_architect");
-    let record = Record {
-        binary: binary.into(),
-        test: test.into(),
-        session: HAND_MADE.into(),
-        run: Some(RUN.into()),
-        started_at: Utc::now(),
-        finished_at: Some(Utc::now()),
-        verdict: Some(Status::Fail("no reply".into())),
-        checks: vec![Check { fact: "it replies".into(), holds: false, seen: None }],
-        observations: BTreeMap::new(),
-    };
-    support::atomic::write_json(&Record::path(folder, binary, test), &record)?;
-    let case = format!(r#"<testcase name="{test}" classname="run4::{binary}" time="0.1"><failure/></testcase>"#);
-    let junit = format!(
-        r#"<?xml version="1.0"?><testsuites name="run4" tests="1" failures="1" errors="0" uuid="{RUN}"><testsuite name="run4::{binary}" tests="1" disabled="0" errors="0" failures="1">{case}</testsuite></testsuites>"#
-    );
-    support::atomic::write(&folder.join("junit/m2.xml"), junit)?;
-    let system = SystemInfo { name: "by hand".into(), ..SystemInfo::default() };
-    let mut manifest = Manifest::begin(HAND_MADE, RunKind::Full, &system, Substrate::Process).map_err(Failure::fail)?;
-    let junit = "junit/m2.xml".into();
-    manifest.add_run(Run { milestone: Some(2), run_id: RUN.into(), junit, exit_code: Some(100), seconds: 1.0 });
-    Ok(manifest.finish(folder)?)
-}
-
-/// The session of the bundle made by hand.
-const HAND_MADE: &str = "00000000-0000-4000-8000-000000000001";
-
 /// R4-M5-003: where the profile has no command that could repair a Build, the instructions are
 /// written, the finding stays open, and the run says that it awaits a fix; it goes on from there.
 #[rstest]
 #[tokio::test]
-async fn r4_m5_003_a_foreign_system_is_awaited(evidence: Evidence) -> Verdict {
-    let folder = tempfile::tempdir()?;
-    failed_bundle(folder.path())?;
+async fn r4_m5_003_a_foreign_system_is_awaited(mut bundle: HandMadeBundle, evidence: Evidence) -> Verdict {
+    bundle.failed("b1_09_mcp_handshake_architect")?;
+    bundle.seal()?;
     let argv = [workspace::run4_program().display().to_string(), "internal".into(), "fix".into()].to_vec();
-    let bundle = folder.path().display().to_string();
-    let env = [(workspace::SESSION_VARIABLE, HAND_MADE.to_owned()), (workspace::BUNDLE_VARIABLE, bundle)];
+    let (session, place) = (HandMadeBundle::SESSION.to_owned(), bundle.path().display().to_string());
+    let env = [(workspace::SESSION_VARIABLE, session), (workspace::BUNDLE_VARIABLE, place)];
     let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let command = Command { key: "run4".into(), argv, cwd: workspace::root(), env, ready: None };
-    let reply = probe(&command, "", folder.path(), Duration::from_secs(60)).await?;
+    let reply = probe(&command, "", bundle.path(), Duration::from_secs(60)).await?;
     evidence.observe("reply", &reply)?;
     evidence.check_eq("the exit code", reply.code, Some(0))?;
-    let ledger = Ledger::load(folder.path()).map_err(Failure::fail)?.ok_or_else(|| Failure::fail("no ledger"))?;
+    let ledger = Ledger::load(bundle.path()).map_err(Failure::fail)?.ok_or_else(|| Failure::fail("no ledger"))?;
     evidence.check_eq("why it stands", ledger.stop, Some(Stop::AwaitingFix))?;
     evidence.check_eq("where it goes on", ledger.step, Step::Verify)?;
     evidence.check("what is open", open_codes(&ledger).contains("P0 B1-09"), open_codes(&ledger))?;
-    let text = std::fs::read_to_string(folder.path().join("m5_fix_instructions/pass_1/build1/FIX_INSTRUCTIONS.md"))?;
-    let told = ["## P0 (MUST FIX)", "B1-09", "no reply", "cargo nextest run b1_09_mcp_handshake_architect"];
+    let text = std::fs::read_to_string(bundle.path().join("m5_fix_instructions/pass_1/build1/FIX_INSTRUCTIONS.md"))?;
+    let told = ["## P0 (MUST FIX)", "B1-09", "it did not hold", "cargo nextest run b1_09_mcp_handshake_architect"];
     let missing: Vec<_> = told.into_iter().filter(|words| !text.contains(words)).collect();
     evidence.check_eq("what the instructions do not say", missing, Vec::<&str>::new())
 }

@@ -3,24 +3,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
-use rstest::{fixture, rstest};
+use rstest::rstest;
 use serde_json::{Value, json};
 use support::{
     audit::{
-        Audit, Colour, Counted, Input, Manifest, Problem, Run, RunKind, SystemInfo, Traced, audit,
+        Audit, Colour, Counted, Input, Manifest, Problem, Traced, audit,
         scoring::{IntegrationTerms, Rate, SystemTerms, Term, aggregate, integration_score, system_score},
         write_report,
     },
     browser,
-    config::{Run4Config, Substrate},
-    evidence::{Check, Record},
+    config::Run4Config,
     fix_pass::regressions::detect_regressions,
-    fixtures::{LargePrd, ScriptedBuilder, large_prd, test_functions},
+    fixtures::{HandMadeBundle, LargePrd, ScriptedBuilder, bundle, large_prd, test_functions},
     matrix::Matrix,
     mcp::{Kind, Toolset, normalise, reply_schema},
     measure::{
@@ -38,85 +36,12 @@ use support::{
     prelude::*,
     stack::health::poll_until_healthy,
     sut::{ArtifactKind, Build, Process, Profile},
-    tree,
-    verdict::Status,
-    workspace,
+    tree, workspace,
 };
 use tempfile::TempDir;
 
-const SESSION: &str = "00000000-0000-4000-8000-000000000001";
-const RUN: &str = "00000000-0000-4000-8000-000000000002";
-
 /// How long after its start a server of the startup race is asked for the first time.
 const SOON: Duration = Duration::from_secs(2);
-
-/// A bundle made by hand: records of tests that all ended well by the runner's word.
-struct Bundle {
-    folder: TempDir,
-    cases: String,
-}
-
-#[fixture]
-fn bundle() -> Bundle {
-    Bundle { folder: tempfile::tempdir().expect("a temporary folder"), cases: String::new() }
-}
-
-impl Bundle {
-    /// Adds a test of M2 that passed, with the tool calls it saw.
-    fn passed(&mut self, test: &str, tool_calls: Vec<Value>) -> Result<PathBuf, Failure> {
-        self.add(test, Status::Pass, BTreeMap::from([("tool_calls".to_owned(), Value::Array(tool_calls))]))?;
-        Ok(Record::path(self.folder.path(), "m2_mcp_wiring", test))
-    }
-
-    fn add(&mut self, test: &str, verdict: Status, observations: BTreeMap<String, Value>) -> Verdict {
-        let holds = verdict == Status::Pass;
-        let record = Record {
-            binary: "m2_mcp_wiring".into(),
-            test: test.into(),
-            session: SESSION.into(),
-            run: Some(RUN.into()),
-            started_at: Utc::now(),
-            finished_at: Some(Utc::now()),
-            verdict: Some(verdict),
-            checks: vec![Check { fact: "it held".into(), holds, seen: None }],
-            observations,
-        };
-        support::atomic::write_json(&Record::path(self.folder.path(), "m2_mcp_wiring", test), &record)?;
-        let failure = if holds { "" } else { "<failure/>" };
-        self.cases +=
-            &format!(r#"<testcase name="{test}" classname="run4::m2_mcp_wiring" time="0.1">{failure}</testcase>"#);
-        Ok(())
-    }
-
-    /// Adds a test that failed, by its own word and the runner's.
-    fn failed(&mut self, test: &str) -> Verdict {
-        self.add(test, Status::Fail("it did not hold".into()), BTreeMap::new())
-    }
-
-    /// Adds a test that passed and measured something for a score.
-    fn observed(&mut self, test: &str, input: Input, value: Value) -> Verdict {
-        self.add(test, Status::Pass, BTreeMap::from([(input.observation().to_owned(), value)]))
-    }
-
-    /// Writes the runner's results and seals everything.
-    fn seal(&self) -> Verdict {
-        let junit = format!(
-            r#"<?xml version="1.0"?><testsuites name="run4" tests="1" failures="0" errors="0" uuid="{RUN}"><testsuite name="run4::m2_mcp_wiring" tests="1" disabled="0" errors="0" failures="0">{}</testsuite></testsuites>"#,
-            self.cases
-        );
-        support::atomic::write(&self.folder.path().join("junit/m2.xml"), junit)?;
-        let system = SystemInfo { name: "by hand".into(), ..SystemInfo::default() };
-        let mut manifest =
-            Manifest::begin(SESSION, RunKind::Full, &system, Substrate::Process).map_err(Failure::fail)?;
-        let junit = "junit/m2.xml".into();
-        manifest.add_run(Run { milestone: Some(2), run_id: RUN.into(), junit, exit_code: Some(0), seconds: 1.0 });
-        Ok(manifest.finish(self.folder.path())?)
-    }
-
-    fn audit(&self) -> Result<Audit, Failure> {
-        audit(self.folder.path()).map_err(Failure::fail)
-    }
-}
 
 /// The word of an id's status.
 fn word(audit: &Audit, id: &str) -> &'static str {
@@ -222,7 +147,7 @@ fn r4_m6_005_requirements_of_a_build(#[case] build: Build, config: Run4Config, e
 #[case::lost((true, 1, 1), &["B1-09"], Colour::Red, "PASS")]
 #[case::no_source((false, 1, 0), &["B1-09"], Colour::Red, "UNTESTED")]
 fn r4_m6_005_traceability_colours(
-    mut bundle: Bundle,
+    mut bundle: HandMadeBundle,
     #[case] (source_available, named, lost): (bool, usize, usize),
     #[case] tests: &[&str],
     #[case] promised: Colour,
@@ -249,7 +174,7 @@ fn r4_m6_005_traceability_colours(
     let term = &audit.scores.builds[0].lines[0];
     let points = if promised == Colour::Green { 30.0 } else { 0.0 };
     evidence.check_eq("points for requirements", (term.points, term.figure.is_some()), (Some(points), true))?;
-    let report = std::fs::read_to_string(write_report(&audit, bundle.folder.path())?)?;
+    let report = std::fs::read_to_string(write_report(&audit, bundle.path())?)?;
     let verification = if promised == Colour::Green { "Verified" } else { "Gap" };
     let cells = format!("| {status} | {verification} | {promised} | derived |");
     evidence.check("the row stands in appendix A", report.contains(&cells), cells)
@@ -257,7 +182,7 @@ fn r4_m6_005_traceability_colours(
 
 /// R4-M6-005: without a register nothing is traced, and the report says why.
 #[rstest]
-fn r4_m6_005_nothing_traced_is_not_measured(bundle: Bundle, evidence: Evidence) -> Verdict {
+fn r4_m6_005_nothing_traced_is_not_measured(bundle: HandMadeBundle, evidence: Evidence) -> Verdict {
     bundle.seal()?;
     let audit = bundle.audit()?;
     evidence.check_eq("matrices", audit.traceability.len(), 0)?;
@@ -421,12 +346,12 @@ async fn r4_m6_001_artifacts_are_there(
 /// R4-M6-004: an empty run gives a whole report: seven sections, all 58 ids, none green, and
 /// an exit code that says that nothing was verified.
 #[rstest]
-fn r4_m6_004_report_skeleton(bundle: Bundle, evidence: Evidence) -> Verdict {
+fn r4_m6_004_report_skeleton(bundle: HandMadeBundle, evidence: Evidence) -> Verdict {
     bundle.seal()?;
     let audit = bundle.audit()?;
     evidence.check_eq("ids that passed", audit.counts().pass, 0)?;
     evidence.check_eq("the exit code", audit.exit_code(), 2)?;
-    let report = std::fs::read_to_string(write_report(&audit, bundle.folder.path())?)?;
+    let report = std::fs::read_to_string(write_report(&audit, bundle.path())?)?;
     let sections: Vec<_> = report.lines().filter(|line| line.starts_with("## ")).collect();
     let promised = [
         "## 1. Executive Summary",
@@ -441,16 +366,16 @@ fn r4_m6_004_report_skeleton(bundle: Bundle, evidence: Evidence) -> Verdict {
     let absent: Vec<_> =
         audit.rows.iter().map(|row| row.row.id.to_string()).filter(|id| !report.contains(id)).collect();
     evidence.check_eq("ids it leaves out", absent, Vec::<String>::new())?;
-    let again = std::fs::read_to_string(write_report(&bundle.audit()?, bundle.folder.path())?)?;
+    let again = std::fs::read_to_string(write_report(&bundle.audit()?, bundle.path())?)?;
     evidence.check("the same bundle gives the same bytes", again == report, report.len())
 }
 
 /// R4-M6-009: the cost table has a row for each milestone and the total; a duration is measured,
 /// a cost that nobody measured says so, and an estimate is called one.
 #[rstest]
-fn r4_m6_009_cost_table(bundle: Bundle, evidence: Evidence) -> Verdict {
+fn r4_m6_009_cost_table(bundle: HandMadeBundle, evidence: Evidence) -> Verdict {
     bundle.seal()?;
-    let report = std::fs::read_to_string(write_report(&bundle.audit()?, bundle.folder.path())?)?;
+    let report = std::fs::read_to_string(write_report(&bundle.audit()?, bundle.path())?)?;
     let table = report.split("### D. Cost breakdown").nth(1).unwrap_or_default();
     let rows: Vec<Vec<&str>> = table
         .lines()
@@ -478,7 +403,7 @@ fn r4_m6_009_cost_table(bundle: Bundle, evidence: Evidence) -> Verdict {
 #[case::altered(|path: &Path| std::fs::write(path, std::fs::read_to_string(path)?.replace("it held", "it held well")), "BROKEN", 1)]
 #[case::removed(|path: &Path| std::fs::remove_file(path), "BROKEN", 1)]
 fn r4_m6_004_every_figure_has_evidence(
-    mut bundle: Bundle,
+    mut bundle: HandMadeBundle,
     #[case] tamper: fn(&Path) -> std::io::Result<()>,
     #[case] promised: &str,
     #[case] problems: usize,
@@ -495,7 +420,7 @@ fn r4_m6_004_every_figure_has_evidence(
 
 /// R4-M6-004: a green result without any record is not a pass.
 #[rstest]
-fn r4_m6_004_green_without_a_record_is_broken(mut bundle: Bundle, evidence: Evidence) -> Verdict {
+fn r4_m6_004_green_without_a_record_is_broken(mut bundle: HandMadeBundle, evidence: Evidence) -> Verdict {
     let record = bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
     std::fs::remove_file(record)?;
     bundle.seal()?;
@@ -510,7 +435,7 @@ fn r4_m6_004_green_without_a_record_is_broken(mut bundle: Bundle, evidence: Evid
 #[case::error_failed(true, Some(false), Colour::Yellow)]
 #[case::valid_failed(false, Some(true), Colour::Red)]
 fn r4_m6_006_interface_matrix_colours(
-    mut bundle: Bundle,
+    mut bundle: HandMadeBundle,
     #[case] valid: bool,
     #[case] error: Option<bool>,
     #[case] promised: Colour,
@@ -788,13 +713,13 @@ document.body.append(told);
 /// charts are there, every link leads somewhere, and tables are sorted by their headers.
 #[rstest]
 #[tokio::test]
-async fn r4_m6_004_html_renders(mut bundle: Bundle, evidence: Evidence) -> Verdict {
+async fn r4_m6_004_html_renders(mut bundle: HandMadeBundle, evidence: Evidence) -> Verdict {
     let hostile = json!({ "tool": "</td><script>alert(1)</script>", "case": "[x](javascript:alert(1))", "condition": "valid", "parseable": true, "passed": true });
     bundle.passed("b1_07_mcp_tool_responses::case_01_decompose", vec![hostile])?;
     bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
     bundle.seal()?;
-    shows_well("a bundle made by hand", bundle.folder.path(), &bundle.audit()?, &evidence).await?;
-    sorts_tables(bundle.folder.path(), &evidence).await?;
+    shows_well("a bundle made by hand", bundle.path(), &bundle.audit()?, &evidence).await?;
+    sorts_tables(bundle.path(), &evidence).await?;
     let last = last_whole_run()?;
     evidence.observe("a whole run was shown, too", last.is_some())?;
     if let Some(copy) = last {
@@ -873,14 +798,14 @@ async fn sorts_tables(folder: &Path, evidence: &Evidence) -> Verdict {
 #[case::manifest_removed(|folder: &Path, _: &Path| remove(folder, Path::new("manifest.json")), "run `cargo run4` first")]
 #[case::manifest_cut_off(|folder: &Path, _: &Path| std::fs::write(folder.join("manifest.json"), "{"), "run `cargo run4` again")]
 fn r4_m6_004_tampering(
-    mut bundle: Bundle,
+    mut bundle: HandMadeBundle,
     #[case] tamper: fn(&Path, &Path) -> std::io::Result<()>,
     #[case] named: &str,
     evidence: Evidence,
 ) -> Verdict {
     let record = bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
     bundle.seal()?;
-    let folder = bundle.folder.path();
+    let folder = bundle.path();
     let (code, said) = run4(&["audit", "--bundle", &folder.display().to_string()])?;
     evidence.check("the bundle is whole at first", code == Some(2) && !said.contains("bundle "), &said)?;
     tamper(folder, record.strip_prefix(folder).map_err(Failure::broken)?)?;
@@ -914,8 +839,8 @@ fn alter(folder: &Path, file: &Path, from: &str, to: &str) -> std::io::Result<()
 #[case::one_more(&["b1_09_mcp_handshake_architect", "b1_11_mcp_handshake_codebase"], 0, "better id B1-11: UNTESTED(not run) → PASS")]
 #[case::another(&["b1_11_mcp_handshake_codebase"], 1, "worse id B1-09: PASS → UNTESTED(not run)")]
 fn r4_m6_004_two_runs_compared(
-    mut bundle: Bundle,
-    #[from(bundle)] mut later: Bundle,
+    mut bundle: HandMadeBundle,
+    #[from(bundle)] mut later: HandMadeBundle,
     #[case] tests: &[&str],
     #[case] promised: i32,
     #[case] told: &str,
@@ -927,7 +852,7 @@ fn r4_m6_004_two_runs_compared(
         later.passed(test, vec![])?;
     }
     later.seal()?;
-    let [old, new] = [&bundle, &later].map(|bundle| bundle.folder.path().display().to_string());
+    let [old, new] = [&bundle, &later].map(|bundle| bundle.path().display().to_string());
     let (code, said) = run4(&["diff", &old, &new])?;
     evidence.check_eq("the exit code", code, Some(promised))?;
     evidence.check("what it tells", said.contains(told), &said)?;
@@ -954,18 +879,17 @@ fn run4(arguments: &[&str]) -> Result<(Option<i32>, String), Failure> {
 /// R4-M6-004: audit.json fits its published schema, which knows every field; the SARIF log beside it
 /// names what is open.
 #[rstest]
-fn r4_m6_004_data_fits_its_schema(mut bundle: Bundle, evidence: Evidence) -> Verdict {
+fn r4_m6_004_data_fits_its_schema(mut bundle: HandMadeBundle, evidence: Evidence) -> Verdict {
     bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
     bundle.seal()?;
     let text = std::fs::read_to_string(workspace::fixture("schemas/audit.schema.json"))?;
     let schema = jsonschema::validator_for(&serde_json::from_str(&text)?).map_err(Failure::broken)?;
     let last = last_whole_run()?;
     evidence.observe("a whole run was judged, too", last.is_some())?;
-    for folder in [Some(&bundle.folder), last.as_ref()].into_iter().flatten() {
-        write_report(&audit(folder.path()).map_err(Failure::broken)?, folder.path())?;
-        let read = |name: &str| -> Result<Value, Failure> {
-            Ok(serde_json::from_slice(&std::fs::read(folder.path().join(name))?)?)
-        };
+    for folder in [Some(bundle.path()), last.as_ref().map(TempDir::path)].into_iter().flatten() {
+        write_report(&audit(folder).map_err(Failure::broken)?, folder)?;
+        let read =
+            |name: &str| -> Result<Value, Failure> { Ok(serde_json::from_slice(&std::fs::read(folder.join(name))?)?) };
         let data = read("audit.json")?;
         let misfits: Vec<_> = schema.iter_errors(&data).map(|it| format!("{}: {it}", it.instance_path())).collect();
         evidence.check_eq("what does not fit", misfits, Vec::<String>::new())?;
@@ -980,10 +904,10 @@ fn r4_m6_004_data_fits_its_schema(mut bundle: Bundle, evidence: Evidence) -> Ver
 
 /// R4-M6-004: on GitHub the command appends a short summary to that of the step, and only there.
 #[rstest]
-fn r4_m6_004_step_summary(mut bundle: Bundle, evidence: Evidence) -> Verdict {
+fn r4_m6_004_step_summary(mut bundle: HandMadeBundle, evidence: Evidence) -> Verdict {
     bundle.passed("b1_09_mcp_handshake_architect", vec![])?;
     bundle.seal()?;
-    let folder = bundle.folder.path();
+    let folder = bundle.path();
     let file = folder.join("summary.md");
     std::fs::write(&file, "what another step said\n")?;
     let output = std::process::Command::new(workspace::run4_program())
