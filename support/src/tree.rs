@@ -53,22 +53,6 @@ pub fn files(root: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The non-blank lines of the Python sources below `root`, without tests and vendored folders
-/// (scoring.md §1).
-///
-/// # Errors
-/// As [`digests`].
-pub fn source_lines(root: &Path) -> io::Result<usize> {
-    let mut lines = 0;
-    walk(root, &["tests", ".venv", "venv", "build", "dist"], &mut |path| {
-        if path.extension().is_some_and(|end| end == "py") {
-            lines += std::fs::read_to_string(path)?.lines().filter(|line| !line.trim().is_empty()).count();
-        }
-        Ok(())
-    })?;
-    Ok(lines)
-}
-
 /// Copies the file or folder `from` to `to`, with permissions; links stay links.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ use crate::{
     audit::scoring::{Rate, SystemTerms, Term, system_score},
     config::BuilderDepth::{Quick, Thorough},
     fixtures::{Builder, Orchestrator},
+    measure::source::source_lines,
     pipeline::{
         builder::{Invocation, invoke},
         builder_inputs::INSTRUCTIONS_FILE,
@@ -152,7 +153,7 @@ impl Trees {
         let [passed, total] = [sum.0, sum.1].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         let mut lines = 0;
         for part in &self.parts {
-            lines += tree::source_lines(&part.tree)?;
+            lines += source_lines(&part.tree)?;
         }
         let unseen = || Term::not_measured("not seen in a fix pass");
         let terms = SystemTerms {

@@ -40,23 +40,41 @@ const LEFT_OUT: [&str; 16] = [
 /// # Errors
 /// The file system's own, with the path.
 pub fn copy_source(from: &Path, to: &Path) -> io::Result<usize> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", from.display()));
-    std::fs::create_dir_all(to).map_err(named)?;
+    std::fs::create_dir_all(to)?;
+    visit(from, Path::new(""), &mut |below, bytes| {
+        let path = to.join(below);
+        std::fs::create_dir_all(path.parent().unwrap_or(to))?;
+        std::fs::write(path, bytes)
+    })
+}
+
+/// How many lines of the source below `root` are not blank, as [`copy_source`] counts them.
+///
+/// # Errors
+/// As [`copy_source`].
+pub fn source_lines(root: &Path) -> io::Result<usize> {
+    visit(root, Path::new(""), &mut |_, _| Ok(()))
+}
+
+/// Shows each file below `root` that is no test's; gives the lines of source.
+fn visit(root: &Path, below: &Path, show: &mut dyn FnMut(&Path, &[u8]) -> io::Result<()>) -> io::Result<usize> {
+    let folder = root.join(below);
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
     let mut lines = 0;
-    for entry in std::fs::read_dir(from).map_err(named)? {
+    for entry in std::fs::read_dir(&folder).map_err(named)? {
         let entry = entry?;
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        let kind = entry.file_type()?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let (below, kind) = (below.join(&name), entry.file_type()?);
         if kind.is_dir() {
             if !LEFT_OUT.contains(&name.as_str()) && !name.ends_with(".egg-info") {
-                lines += copy_source(&path, &to.join(name))?;
+                lines += visit(root, &below, show)?;
             }
         } else if kind.is_file() && !is_test(&name) {
-            let bytes = std::fs::read(&path).map_err(named)?;
-            if path.extension().is_some_and(|end| SUFFIXES.iter().any(|suffix| end == *suffix)) {
+            let bytes = std::fs::read(entry.path()).map_err(named)?;
+            if below.extension().is_some_and(|end| SUFFIXES.iter().any(|suffix| end == *suffix)) {
                 lines += String::from_utf8_lossy(&bytes).lines().filter(|line| !line.trim().is_empty()).count();
             }
-            std::fs::write(to.join(name), bytes)?;
+            show(&below, &bytes).map_err(named)?;
         }
     }
     Ok(lines)
@@ -126,6 +144,7 @@ mod tests {
             crate::atomic::write(&from.path().join(path), text).expect("written");
         }
         assert_eq!(copy_source(from.path(), to.path()).expect("copied"), 3);
+        assert_eq!(source_lines(from.path()).expect("counted"), 3);
         let found = crate::tree::digests(to.path(), &[]).expect("readable");
         let found: Vec<_> = found.keys().map(|path| path.to_string_lossy().into_owned()).collect();
         assert_eq!(found, ["Dockerfile", "src/a.rs", "src/b.py"]);
