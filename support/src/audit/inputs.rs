@@ -151,20 +151,6 @@ impl Inputs {
         into.extend(counted.map(|value| Sourced { value, source: test.clone() }));
     }
 
-    /// Leaves out what comes from a test that the audit could not judge.
-    pub(super) fn judged(mut self, tests: &[TestVerdict]) -> Self {
-        let trusted = |name: &TestName| {
-            let verdict = tests.iter().find(|test| test.name == *name);
-            verdict.is_some_and(|test| matches!(test.status, Status::Pass | Status::Fail(_)))
-        };
-        self.contracts.retain(|it| trusted(&it.source));
-        self.scans.retain(|it| trusted(&it.source));
-        self.health.retain(|it| trusted(&it.source));
-        self.artifacts.retain(|it| trusted(&it.source));
-        self.registers.retain(|it| trusted(&it.source));
-        self
-    }
-
     /// What counts of `of` for a Build; of two that speak of it, the first by name.
     pub(super) fn of<T: OfBuild>(of: &[Sourced<T>], build: Build) -> Option<&Sourced<T>> {
         of.iter().find(|it| it.value.build() == build)

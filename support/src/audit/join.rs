@@ -141,6 +141,14 @@ impl Facts<'_> {
         }
     }
 
+    /// What a test wrote in this session, as it was sealed.
+    pub(super) fn record(&self, name: &TestName) -> Option<&Record> {
+        match self.seen(name) {
+            Seen::Record(record) => Some(record),
+            Seen::Nothing | Seen::Spoilt(_) | Seen::Foreign(_) => None,
+        }
+    }
+
     fn seen(&self, name: &TestName) -> Seen<'_> {
         match self.testimonies.get(name) {
             None => Seen::Nothing,

@@ -205,9 +205,6 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
         problems.insert(Problem::NothingRan);
     }
     let sessions = manifest.sessions();
-    let observations = Observations::gather(&testimonies, &sessions, &promises.matrix);
-    problems.extend(observations.problems);
-
     let facts = Facts {
         matrix: &promises.matrix,
         sessions: &sessions,
@@ -220,10 +217,12 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     };
     let tests = facts.judge_tests();
     let rows = facts.judge_rows(&tests);
+    let observations = Observations::gather(&facts, &tests);
+    problems.extend(observations.problems);
     let coverage = coverage::matrix(&promises.tools, &observations.calls);
     let proofs = Proofs::new(&rows, &tests);
     let (flows, requirements) = (proofs.flows(&promises.flows), proofs.requirements(&promises.requirements));
-    let inputs = observations.inputs.judged(&tests);
+    let inputs = observations.inputs;
     let traceability: Vec<_> = inputs.registers.iter().map(|found| Traceability::new(found, &proofs)).collect();
     let measures = Measures {
         rows: &rows,

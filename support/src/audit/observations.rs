@@ -10,15 +10,16 @@ use serde_json::Value;
 use super::{
     coverage::{self, ToolCall},
     inputs::{Input, Inputs, OfBuild, Sourced},
+    join::{Facts, TestVerdict},
     name::TestName,
     problem::Problem,
-    testimony::Testimony,
 };
 use crate::{
     evidence::{FIGURES, Figure, Record},
     matrix::Matrix,
     mcp::LatencySummary,
     sut::Build,
+    verdict::Status,
 };
 
 /// The times of one tool or server, and the test that measured them.
@@ -100,18 +101,12 @@ pub(super) struct Observations {
 }
 
 impl Observations {
-    pub(super) fn gather(
-        testimonies: &BTreeMap<TestName, Testimony>,
-        sessions: &BTreeSet<&str>,
-        matrix: &Matrix,
-    ) -> Self {
+    /// What `tests` observed, as far as they could be judged: of the others nobody knows what they saw.
+    pub(super) fn gather(facts: &Facts, tests: &[TestVerdict]) -> Self {
         let mut all = Self::default();
-        for (name, testimony) in testimonies {
-            match testimony {
-                Testimony::Intact(record) if sessions.contains(record.session.as_str()) => {
-                    all.add(name, record, matrix)
-                }
-                Testimony::Intact(_) | Testimony::Spoilt(_) => (),
+        for test in tests.iter().filter(|test| matches!(test.status, Status::Pass | Status::Fail(_))) {
+            if let Some(record) = facts.record(&test.name) {
+                all.add(&test.name, record, facts.matrix);
             }
         }
         all
@@ -195,3 +190,7 @@ impl Observations {
             .ok()
     }
 }
+
+#[cfg(test)]
+#[path = "observations_tests.rs"]
+mod tests;
