@@ -251,7 +251,7 @@ fn problems(old: &Audit, new: &Audit) -> Vec<Change> {
     come.chain(gone).collect()
 }
 
-/// Open findings by their cause, since ids are given anew in each run.
+/// Open findings by their cause, since ids are given anew in each run, and how urgent they are.
 fn findings(old: &Audit, new: &Audit) -> Vec<Change> {
     let (before, after) = (open(old), open(new));
     let what = |entry: &Entry| format!("{}: {}", entry.code, entry.title);
@@ -260,7 +260,17 @@ fn findings(old: &Audit, new: &Audit) -> Vec<Change> {
     let come = come.map(|(_, entry)| change(Direction::Worse, Kind::Finding, what(entry), "", said(entry)));
     let gone = before.iter().filter(|(cause, _)| !after.contains_key(*cause));
     let gone = gone.map(|(_, entry)| change(Direction::Better, Kind::Finding, what(entry), said(entry), ""));
-    come.chain(gone).collect()
+    let common = after.iter().filter_map(|(cause, is)| Some((*before.get(cause)?, *is)));
+    let moved = common.filter_map(|(was, is)| {
+        // P0 is less than P3.
+        let direction = match is.finding.priority.cmp(&was.finding.priority) {
+            std::cmp::Ordering::Less => Direction::Worse,
+            std::cmp::Ordering::Greater => Direction::Better,
+            std::cmp::Ordering::Equal => return None,
+        };
+        Some(change(direction, Kind::Finding, what(is), said(was), said(is)))
+    });
+    come.chain(gone).chain(moved).collect()
 }
 
 fn open(audit: &Audit) -> BTreeMap<&str, &Entry> {

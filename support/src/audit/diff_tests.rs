@@ -3,7 +3,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::audit::sample::Bundle;
+use crate::{audit::sample::Bundle, state::Priority};
 
 const X: &str = "x_01_mcp_b1_to_b2_contract_engine";
 
@@ -118,4 +118,24 @@ fn problems_and_findings_come_and_go() {
     let is_finding = |changes: Vec<String>, start: &str| changes.iter().any(|change| change.starts_with(start));
     assert!(is_finding(said(&green(), &failed), "worse finding X-01: no"), "{:?}", said(&green(), &failed));
     assert!(is_finding(said(&failed, &green()), "better finding X-01: no"), "{:?}", said(&failed, &green()));
+}
+
+#[rstest]
+#[case::more_urgent(Priority::P2, Priority::P0, Some("worse finding X-01: no"), true)]
+#[case::less_urgent(Priority::P0, Priority::P2, Some("better finding X-01: no"), false)]
+#[case::the_same(Priority::P2, Priority::P2, None, false)]
+fn a_finding_changes_its_priority(
+    #[case] was: Priority,
+    #[case] is: Priority,
+    #[case] expected: Option<&str>,
+    #[case] worse: bool,
+) {
+    let with_priority = |priority| {
+        let mut audit = with_result(Status::Fail("no".into()), "<failure/>");
+        audit.findings.entries[0].finding.priority = priority;
+        audit
+    };
+    let (old, new) = (with_priority(was), with_priority(is));
+    assert_eq!(said(&old, &new), expected.into_iter().collect::<Vec<_>>());
+    assert_eq!(Diff::between(&old, &new).is_worse(), worse);
 }
