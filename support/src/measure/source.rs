@@ -1,7 +1,7 @@
 //! The source of a Build as scores count it: without tests, vendored and build folders (spec
 //! scoring.md §1).
 
-use std::{io, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
 use crate::{
     audit::Scanned,
@@ -99,10 +99,8 @@ fn is_test(name: &str) -> bool {
 pub async fn scan(orchestrator: &Orchestrator, build: Build, sources: &[impl AsRef<Path>]) -> Result<Scanned, Failure> {
     let mut input = GateInput::new().contract_tests(10, 10);
     let mut scanned = Scanned { build, completed: false, lines: 0, sources: Vec::new(), violations: Vec::new() };
-    for source in sources {
-        let source = source.as_ref();
-        let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        scanned.lines += copy_source(source, &orchestrator.workspace().build(&name))?;
+    for (name, source) in names(sources).into_iter().zip(sources) {
+        scanned.lines += copy_source(source.as_ref(), &orchestrator.workspace().build(&name))?;
         input = input.service(&name, &serde_json::json!({}));
         scanned.sources.push(name);
     }
@@ -119,10 +117,35 @@ pub async fn scan(orchestrator: &Orchestrator, build: Build, sources: &[impl AsR
     Ok(scanned)
 }
 
+/// A name for each source, that of its folder; a number tells folders of one name apart.
+fn names(sources: &[impl AsRef<Path>]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let name = |source: &Path| {
+        let folder = source.file_name().unwrap_or_default().to_string_lossy();
+        let (mut name, mut number) = (folder.to_string(), 1);
+        while !taken.insert(name.clone()) {
+            number += 1;
+            name = format!("{folder}-{number}");
+        }
+        name
+    };
+    sources.iter().map(AsRef::as_ref).map(name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::different(&["x/a", "x/b"], &["a", "b"])]
+    #[case::one_name(&["x/src", "y/src", "z/src"], &["src", "src-2", "src-3"])]
+    #[case::a_number_that_is_taken(&["x/a-2", "x/a", "y/a"], &["a-2", "a", "a-3"])]
+    #[case::a_name_with_a_number(&["x/a", "y/a", "x/a-2"], &["a", "a-2", "a-2-2"])]
+    fn no_source_has_the_name_of_another(#[case] sources: &[&str], #[case] expected: &[&str]) {
+        assert_eq!(names(sources), expected);
+    }
 
     #[test]
     fn source_is_counted_without_what_is_not_the_build_s_own() {
