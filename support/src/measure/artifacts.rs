@@ -21,6 +21,9 @@ const OF_A_SERVICE: [ArtifactKind; 5] = [
     ArtifactKind::Health,
 ];
 
+/// How many services a system must at least generate: three with five artifacts are the fifteen of the spec.
+const SERVICES: usize = 3;
+
 /// What the orchestrator must have, besides two reports of a run.
 const OF_THE_ORCHESTRATOR: [ArtifactKind; 2] = [ArtifactKind::Manifest, ArtifactKind::Readme];
 
@@ -55,7 +58,8 @@ pub async fn of_build1(profile: &Profile, build1: &mut Build1) -> Result<Vec<Jud
     Ok(judged)
 }
 
-/// The artifacts of Build 2: five for each service of a run's map.
+/// The artifacts of Build 2: five for each service of a run's map, and at least fifteen; those of
+/// services that the map lacks are missing.
 ///
 /// # Errors
 /// As [`PipelineRun::finished`], and FAIL when the run left no map.
@@ -63,8 +67,9 @@ pub async fn of_build2(pipeline_run: &PipelineRun) -> Result<Vec<Judged>, Failur
     let run = pipeline_run.finished().await?;
     let map = run.workspace().json("service_map.json")?;
     let services = map["services"].as_array().into_iter().flatten().filter_map(|service| service["name"].as_str());
+    let services: Vec<_> = services.collect();
     let deployed = run.address().map(|address| address.services).unwrap_or_default();
-    let mut judged = Vec::new();
+    let mut judged = lacking(services.len());
     for service in services {
         let tree = run.workspace().build(service);
         for (kind, names) in FILES {
@@ -82,6 +87,13 @@ pub async fn of_build2(pipeline_run: &PipelineRun) -> Result<Vec<Judged>, Failur
         judged.push((format!("{service}: {}", ArtifactKind::Health.name()), wrong));
     }
     Ok(judged)
+}
+
+/// The artifacts of the services that a map of so many services lacks.
+fn lacking(planned: usize) -> Vec<Judged> {
+    let wrong = Some(format!("the map has {planned} services of at least {SERVICES}"));
+    let of = |number| OF_A_SERVICE.map(|kind| (format!("service {number}: {}", kind.name()), wrong.clone()));
+    (planned + 1..=SERVICES).flat_map(of).collect()
 }
 
 /// The artifacts of Build 3: two where the profile says they are, two reports of a run.
@@ -162,6 +174,21 @@ mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
     use rstest::rstest;
+
+    #[rstest]
+    #[case::none(0, 15, Some("service 1: Dockerfile"))]
+    #[case::one(1, 10, Some("service 2: Dockerfile"))]
+    #[case::three(3, 0, None)]
+    #[case::four(4, 0, None)]
+    fn services_that_a_map_lacks_are_missed(
+        #[case] planned: usize,
+        #[case] missing: usize,
+        #[case] first: Option<&str>,
+    ) {
+        let judged = lacking(planned);
+        assert_eq!(judged.iter().filter(|(_, wrong)| wrong.is_some()).count(), missing);
+        assert_eq!(judged.first().map(|(name, _)| name.as_str()), first);
+    }
 
     #[rstest]
     #[case::readme(ArtifactKind::Readme, Some("# A\n"), None)]
