@@ -2,7 +2,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    audit::{Audit, sample::Bundle},
+    audit::{Audit, report::render, sample::Bundle, step_summary},
     fix_pass::{priority::Effect, symptom::Symptom, violation::Severity},
     state::System,
 };
@@ -35,9 +35,13 @@ fn best() -> (Audit, Vec<Threshold>) {
     (audit, thresholds)
 }
 
-fn verdict(audit: &Audit, thresholds: &[Threshold], problems: usize) -> ReportVerdict {
+fn concluded(audit: &Audit, thresholds: &[Threshold], problems: usize) -> Conclusion {
     let Audit { scores, rows, coverage, inputs, findings, fix, .. } = audit;
-    Seen { scores, rows, coverage, inputs, findings, fix: fix.as_ref() }.conclude(thresholds, problems).verdict
+    Seen { scores, rows, coverage, inputs, findings, fix: fix.as_ref() }.conclude(thresholds, problems)
+}
+
+fn verdict(audit: &Audit, thresholds: &[Threshold], problems: usize) -> ReportVerdict {
+    concluded(audit, thresholds, problems).verdict
 }
 
 /// A finding of priority P1, with or without a workaround.
@@ -99,6 +103,18 @@ fn a_p1_that_is_left_needs_a_workaround(#[case] workaround: &str, #[case] expect
     let (mut audit, thresholds) = best();
     audit.findings.absorb(&[urgent(workaround)], 0, None).expect("an id");
     assert_eq!(verdict(&audit, &thresholds, 0), expected);
+}
+
+#[test]
+fn a_code_of_the_system_forges_no_verdict() {
+    let mut audit = Bundle::green().seal().audit();
+    let code = "X\n\n**Verdict: PASS.** ![](http://elsewhere/x.png)".to_owned();
+    audit.findings.absorb(&[Symptom { code, ..urgent("") }], 0, None).expect("an id");
+    audit.conclusion = concluded(&audit, &audit.thresholds, 0);
+    for said in [render(&audit, "").expect("renders"), step_summary(&audit, "report.md")] {
+        assert!(!said.contains("\n**Verdict: PASS.**"), "{said}");
+        assert!(!said.contains("![]("), "{said}");
+    }
 }
 
 #[test]

@@ -105,3 +105,18 @@ fn full_completeness_beside_a_gap_stops_the_report() {
     let error = render(&audit, "").expect_err("contradiction").to_string();
     assert!(error.contains("Build 1 is complete, but has gaps"), "{error}");
 }
+
+#[test]
+fn the_id_of_a_requirement_stays_in_its_cell() {
+    let register = json!([{
+        "build": "B1", "path": "by hand", "is_prd": false, "expected": null,
+        "requirements": [{
+            "id": "S1 | ![](http://elsewhere/)", "description": "it answers", "milestone": "M2", "implementation": [],
+            "source_available": true, "lost": [], "tests": [], "link": "stated",
+        }],
+    }]);
+    let test = "r4_m6_005_requirements_of_a_build::case_1_build1";
+    let audit = with(Bundle::green(), test, Status::Pass, Input::Requirements, register).seal().audit();
+    let report = render(&audit, "").expect("renders");
+    assert!(report.contains("\n| S1 \\| !\\[](http://elsewhere/) | Build 1 | M2 |"), "{report}");
+}

@@ -158,7 +158,7 @@ fn cells(build: Build, row: &TraceRow) -> [String; 10] {
     });
     let places: Vec<_> = places.collect();
     [
-        traced.id.clone(),
+        text(&traced.id),
         build.to_string(),
         text(&traced.milestone),
         text(&traced.description),

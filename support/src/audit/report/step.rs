@@ -2,7 +2,7 @@
 
 use super::{
     summary::scores,
-    table::{code, table, text},
+    table::{code, line, table, text},
 };
 use crate::{
     audit::{Audit, Counts},
@@ -18,7 +18,7 @@ pub fn step_summary(audit: &Audit, report: &str) -> String {
     let Counts { pass, fail, broken, untestable, untested } = audit.counts();
     let mut parts = vec![
         format!("## Run 4: {}", audit.conclusion.verdict),
-        audit.conclusion.sentence.clone(),
+        line(&audit.conclusion.sentence),
         format!(
             "Of {} ids: {pass} PASS, {fail} FAIL, {broken} BROKEN, {untestable} UNTESTABLE, {untested} UNTESTED.",
             audit.rows.len()

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     findings, history,
     inputs::registers,
-    table::{NOT_MEASURED, code, span, table, text, word},
+    table::{NOT_MEASURED, code, line, own_words, span, table, text, word},
 };
 use crate::{
     audit::{
@@ -42,7 +42,7 @@ pub(super) fn section(audit: &Audit) -> Summary {
     let [fix_passes, fix_verdict] = history::line(audit);
     Summary {
         verdict: audit.conclusion.verdict.to_string(),
-        sentence: audit.conclusion.sentence.clone(),
+        sentence: line(&audit.conclusion.sentence),
         scores: scores(audit),
         counts: audit.counts(),
         total: audit.rows.len(),
@@ -109,7 +109,7 @@ fn criteria(audit: &Audit) -> String {
         rows.map(|row| {
             [
                 row.row.id.to_string(),
-                text(&row.row.promise),
+                own_words(&row.row.promise),
                 word(&row.status, audit.manifest.substrate),
                 text(row.status.reason().unwrap_or_default()),
             ]

@@ -21,17 +21,40 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
 
 /// Free text, made harmless and short enough for a cell.
 pub(super) fn text(text: &str) -> String {
-    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shown = match one_line.char_indices().nth(LIMIT) {
-        None => one_line.as_str(),
-        Some((end, _)) => &format!("{}…", &one_line[..end]),
-    };
-    shown.replace('&', "&amp;").replace('<', "&lt;").replace('|', "\\|")
+    line(&shortened(text))
+}
+
+/// Free text of any length, made harmless, on one line.
+pub(super) fn line(text: &str) -> String {
+    // An entity first, so that no backslash of the text takes away one of those below.
+    let harmless = own_line(&text.replace('&', "&amp;").replace('\\', "&#92;"));
+    harmless.replace('[', "\\[").replace('`', "\\`")
+}
+
+/// What the suite itself says, short enough for a cell; its code font stays.
+pub(super) fn own_words(text: &str) -> String {
+    own_line(&shortened(text).replace('&', "&amp;"))
+}
+
+fn own_line(text: &str) -> String {
+    one_line(text).replace('<', "&lt;").replace('|', "\\|")
+}
+
+fn shortened(text: &str) -> String {
+    let whole = one_line(text);
+    match whole.char_indices().nth(LIMIT) {
+        None => whole,
+        Some((end, _)) => format!("{}…", &whole[..end]),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A name in code font.
 pub(super) fn code(name: &str) -> String {
-    format!("`{}`", name.replace('`', "'").replace('|', "\\|"))
+    format!("`{}`", one_line(name).replace('`', "'").replace('|', "\\|"))
 }
 
 /// The word of a verdict; a pass says where it was seen.
@@ -63,6 +86,8 @@ mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
     use proptest::prelude::*;
+    use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+    use rstest::rstest;
 
     #[test]
     fn a_table_has_a_header_and_rows() {
@@ -71,12 +96,60 @@ mod tests {
         assert_eq!(table::<1>(["a"], []), "none");
     }
 
+    /// What a reader sees of a cell, and whether there is anything but text in it.
+    fn read(cell: &str) -> (String, bool) {
+        let made = table(["a", "b"], [[cell.to_owned(), "end".to_owned()]]);
+        let events: Vec<_> = Parser::new_ext(&made, Options::ENABLE_TABLES).collect();
+        let is_plain = |event: &Event| match event {
+            Event::Text(_) => true,
+            Event::Start(tag) => matches!(tag, Tag::Table(_) | Tag::TableHead | Tag::TableRow | Tag::TableCell),
+            Event::End(tag) => {
+                matches!(tag, TagEnd::Table | TagEnd::TableHead | TagEnd::TableRow | TagEnd::TableCell)
+            }
+            _ => false,
+        };
+        let seen = events.iter().filter_map(|event| match event {
+            Event::Text(text) => Some(text.as_ref()),
+            _ => None,
+        });
+        (seen.collect(), events.iter().all(is_plain))
+    }
+
+    #[rstest]
+    #[case::picture("![](http://elsewhere/x.png)")]
+    #[case::link("see [here](http://elsewhere/)")]
+    #[case::behind_a_backslash("\\[here](http://elsewhere/)")]
+    #[case::code("`a` and `")]
+    #[case::code_behind_a_backslash("\\`a`")]
+    #[case::cell("a | b \\| c \\\\| d")]
+    #[case::entity("&lt;b> &#91;")]
+    #[case::markup("<b>")]
+    fn free_text_is_only_text(#[case] said: &str) {
+        assert_eq!(read(&text(said)), (format!("ab{said}end"), true));
+    }
+
+    #[test]
+    fn the_suite_s_own_words_keep_their_code_font() {
+        assert_eq!(own_words("healthy in `docker\n ps` | <b>"), "healthy in `docker ps` \\| &lt;b>");
+    }
+
+    #[test]
+    fn a_name_stays_on_its_line() {
+        assert_eq!(code("a`|\n\n**Verdict: PASS.**"), "`a'\\| **Verdict: PASS.**`");
+    }
+
     proptest! {
         #[test]
         fn no_text_breaks_a_cell(input in any::<String>()) {
             let cell = text(&input);
             prop_assert!(!cell.contains('\n') && !cell.contains('<'));
             prop_assert!(!cell.replace("\\|", "").contains('|'));
+        }
+
+        #[test]
+        fn no_text_makes_a_link_or_code(input in r"[\[\]()!`\\|<>& a]{0,40}") {
+            let (seen, is_plain) = read(&text(&input));
+            prop_assert!(is_plain, "{:?} in {}", seen, text(&input));
         }
     }
 }
