@@ -370,6 +370,41 @@ fn r4_m6_004_report_skeleton(bundle: HandMadeBundle, evidence: Evidence) -> Verd
     evidence.check("the same bundle gives the same bytes", again == report, report.len())
 }
 
+/// R4-M6-004: a deliberate regression between two runs lowers the scores, and the report names it.
+#[rstest]
+#[case::promise(false, &[], "| B1-11 | FAIL |")]
+#[case::source(true, &["SEC-003 a src/a.py:3"], "| Build 1 | SEC-003 a src/a.py:3 |")]
+fn r4_m6_004_regression_lowers_the_score(
+    #[from(bundle)] before: HandMadeBundle,
+    #[from(bundle)] after: HandMadeBundle,
+    #[case] is_kept: bool,
+    #[case] violations: &[&str],
+    #[case] named: &str,
+    evidence: Evidence,
+) -> Verdict {
+    let (before, told_before) = run_of_a_system(before, true, &[])?;
+    let (after, told_after) = run_of_a_system(after, is_kept, violations)?;
+    let score = |audit: &Audit| [audit.scores.builds[0].value, audit.scores.aggregate_capped];
+    let (was, is) = (score(&before), score(&after));
+    evidence.check("the score of Build 1 falls", is[0] < was[0], (was[0], is[0]))?;
+    evidence.check("the aggregate falls", is[1] < was[1], (was[1], is[1]))?;
+    evidence.check("the report names it", told_after.contains(named), named)?;
+    evidence.check("the report of before does not name it", !told_before.contains(named), named)
+}
+
+/// What the audit says of a system that keeps the promise of B1-11, or not, and in whose source layer 3
+/// found these violations; with the report.
+fn run_of_a_system(mut bundle: HandMadeBundle, is_kept: bool, violations: &[&str]) -> Result<(Audit, String), Failure> {
+    const PROMISE: &str = "b1_11_mcp_handshake_codebase";
+    if is_kept { bundle.passed(PROMISE, vec![]).map(drop) } else { bundle.failed(PROMISE) }?;
+    let scan = json!({ "build": "B1", "completed": true, "lines": 1000, "sources": ["a"], "violations": violations });
+    bundle.observed("r4_m6_001_violation_density::case_1_build1", Input::Scans, json!([scan]))?;
+    bundle.seal()?;
+    let audit = bundle.audit()?;
+    let report = std::fs::read_to_string(write_report(&audit, bundle.path())?)?;
+    Ok((audit, report))
+}
+
 /// R4-M6-009: the cost table has a row for each milestone and the total; a duration is measured,
 /// a cost that nobody measured says so, and an estimate is called one.
 #[rstest]

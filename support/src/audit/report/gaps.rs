@@ -136,18 +136,30 @@ fn limitations(audit: &Audit) -> Vec<String> {
     known
 }
 
+/// The tests that plant a regression, and what notices it.
+const PROOFS: [(&str, &str); 2] = [
+    ("r4_m5_005_bad_builders_are_stopped::case_1_breaks", "scans and snapshots"),
+    ("r4_m6_004_regression_lowers_the_score", "scores and report"),
+];
+
 /// Whether this run showed that a deliberate regression is noticed (scoring.md §8 rule 4).
 fn unproven(audit: &Audit) -> String {
-    const PROOF: &str = "r4_m5_005_bad_builders_are_stopped::case_1_breaks";
-    let passed = audit.tests.iter().any(|test| test.name.test == PROOF && test.status == Status::Pass);
-    match passed {
-        true => format!(
-            "That scans, snapshots and scores notice a deliberate regression was shown in this run by {}.",
-            code(PROOF)
-        ),
-        false => {
-            format!("**The audit is unproven**: {}, which plants a regression, did not pass in this run.", code(PROOF))
+    let passed = |proof: &str| {
+        let mut tests = audit.tests.iter().filter(|it| it.name.test == proof || it.name.function() == proof).peekable();
+        tests.peek().is_some() && tests.all(|test| test.status == Status::Pass)
+    };
+    let named = |wanted: bool| {
+        let proofs = PROOFS.iter().filter(|(test, _)| passed(test) == wanted);
+        proofs.map(|(test, what)| format!("{what} by {}", code(test))).collect::<Vec<_>>().join(", ")
+    };
+    match (named(true), named(false)) {
+        (shown, missing) if missing.is_empty() => {
+            format!("That a deliberate regression is noticed was shown in this run: {shown}.")
         }
+        (_, missing) => format!(
+            "**The audit is unproven**: that a deliberate regression is noticed was not shown in this run for \
+             {missing}."
+        ),
     }
 }
 
@@ -170,4 +182,37 @@ fn follow_up(audit: &Audit) -> Vec<String> {
         todo.insert(0, ("see the problems above".to_owned(), "Run everything anew; this bundle cannot be trusted"));
     }
     todo.into_iter().map(|(ids, text)| format!("{text}: {ids}.")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::audit::sample::Bundle;
+
+    const SCANS: &str = "r4_m5_005_bad_builders_are_stopped::case_1_breaks";
+    const OTHER: &str = "r4_m5_005_bad_builders_are_stopped::case_2_idle";
+    const SCORES: [&str; 2] =
+        ["r4_m6_004_regression_lowers_the_score::case_1_a", "r4_m6_004_regression_lowers_the_score::case_2_b"];
+
+    #[rstest]
+    #[case::all(&[SCANS, SCORES[0], SCORES[1]], &[OTHER], &[])]
+    #[case::no_score(&[SCANS], &[], &["scores and report"])]
+    #[case::a_case_of_the_score(&[SCANS, SCORES[0]], &[SCORES[1]], &["scores and report"])]
+    #[case::no_scan(&[SCORES[0], SCORES[1]], &[SCANS], &["scans and snapshots"])]
+    #[case::nothing(&[], &[], &["scans and snapshots", "scores and report"])]
+    fn a_run_without_both_proofs_is_unproven(
+        #[case] passed: &[&str],
+        #[case] failed: &[&str],
+        #[case] missing: &[&str],
+    ) {
+        let bundle = passed.iter().fold(Bundle::new(), |bundle, test| bundle.passed(test));
+        let bundle = failed.iter().fold(bundle, |bundle, test| bundle.result(test, "<failure/>"));
+        let said = unproven(&bundle.seal().audit());
+        assert_eq!(said.starts_with("**The audit is unproven**"), !missing.is_empty(), "{said}");
+        for part in ["scans and snapshots", "scores and report"] {
+            assert_eq!(said.contains(part), missing.is_empty() || missing.contains(&part), "{part}: {said}");
+        }
+    }
 }
