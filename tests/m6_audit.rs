@@ -11,7 +11,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use support::{
     audit::{
-        Audit, Colour, Counted, Input, Manifest, Problem, Traced, audit,
+        Audit, Colour, Counted, Input, Problem, Traced,
         scoring::{IntegrationTerms, Rate, SystemTerms, Term, aggregate, integration_score, system_score},
         write_report,
     },
@@ -38,10 +38,12 @@ use support::{
     sut::{ArtifactKind, Build, Process, Profile},
     tree, workspace,
 };
-use tempfile::TempDir;
 
 /// How long after its start a server of the startup race is asked for the first time.
 const SOON: Duration = Duration::from_secs(2);
+
+/// How many tests a bundle has that is as wide as that of a whole run.
+const WIDE: usize = 400;
 
 /// The word of an id's status.
 fn word(audit: &Audit, id: &str) -> &'static str {
@@ -755,28 +757,9 @@ async fn r4_m6_004_html_renders(mut bundle: HandMadeBundle, evidence: Evidence) 
     bundle.seal()?;
     shows_well("a bundle made by hand", bundle.path(), &bundle.audit()?, &evidence).await?;
     sorts_tables(bundle.path(), &evidence).await?;
-    let last = last_whole_run()?;
-    evidence.observe("a whole run was shown, too", last.is_some())?;
-    if let Some(copy) = last {
-        let result = audit(copy.path()).map_err(Failure::broken)?;
-        shows_well("the last whole run", copy.path(), &result, &evidence).await?;
-    }
-    Ok(())
-}
-
-/// A copy of the last whole run of this machine, where there is one: much more to show than a
-/// bundle made by hand.
-fn last_whole_run() -> Result<Option<TempDir>, Failure> {
-    let last = workspace::output();
-    if !Manifest::load(&last).is_ok_and(|manifest| manifest.finished_at.is_some()) {
-        return Ok(None);
-    }
-    let copy = tempfile::tempdir()?;
-    let sealed = ["manifest.json", "listing.json", "junit", "evidence", "m5_fix_passes.json", "m5_fix_snapshots"];
-    for name in sealed.into_iter().filter(|name| last.join(name).exists()) {
-        tree::copy(&last.join(name), &copy.path().join(name))?;
-    }
-    Ok(Some(copy))
+    let wide = HandMadeBundle::wide(WIDE)?;
+    wide.seal()?;
+    shows_well("a wide bundle", wide.path(), &wide.audit()?, &evidence).await
 }
 
 async fn shows_well(name: &str, folder: &Path, audit: &Audit, evidence: &Evidence) -> Verdict {
@@ -919,20 +902,25 @@ fn r4_m6_004_data_fits_its_schema(mut bundle: HandMadeBundle, evidence: Evidence
     bundle.seal()?;
     let text = std::fs::read_to_string(workspace::fixture("schemas/audit.schema.json"))?;
     let schema = jsonschema::validator_for(&serde_json::from_str(&text)?).map_err(Failure::broken)?;
-    let last = last_whole_run()?;
-    evidence.observe("a whole run was judged, too", last.is_some())?;
-    for folder in [Some(bundle.path()), last.as_ref().map(TempDir::path)].into_iter().flatten() {
-        write_report(&audit(folder).map_err(Failure::broken)?, folder)?;
+    let wide = HandMadeBundle::wide(WIDE)?;
+    wide.seal()?;
+    let whole = wide.audit()?;
+    let counts = [whole.tests.len(), whole.phases.len(), whole.problems.len()];
+    evidence.check_eq("wide: tests, phases and problems", counts, [WIDE, 7, 0])?;
+    evidence.check("wide: tests that failed are findings", whole.findings.open().count() > 10, counts)?;
+    for (name, bundle) in [("small", &bundle), ("wide", &wide)] {
+        let folder = bundle.path();
+        write_report(&bundle.audit()?, folder)?;
         let read =
             |name: &str| -> Result<Value, Failure> { Ok(serde_json::from_slice(&std::fs::read(folder.join(name))?)?) };
         let data = read("audit.json")?;
         let misfits: Vec<_> = schema.iter_errors(&data).map(|it| format!("{}: {it}", it.instance_path())).collect();
-        evidence.check_eq("what does not fit", misfits, Vec::<String>::new())?;
+        evidence.check_eq(&format!("{name}: what does not fit"), misfits, Vec::<String>::new())?;
         let count = |list: &Value| list.as_array().map_or(0, Vec::len);
         let entries = data["findings"].as_array().into_iter().flatten();
         let open = entries.filter(|entry| entry["resolution"] == "OPEN").count();
         let results = count(&read("audit.sarif")?["runs"][0]["results"]);
-        evidence.check_eq("results of the SARIF log", results, open + count(&data["problems"]))?;
+        evidence.check_eq(&format!("{name}: results of the SARIF log"), results, open + count(&data["problems"]))?;
     }
     Ok(())
 }
