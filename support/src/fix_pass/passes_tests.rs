@@ -85,12 +85,13 @@ impl Ground for Model {
         }
     }
 
-    async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-        Ok(self.seen(|key| keys.contains(key)))
+    async fn gone(&self, keys: &BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+        let seen: BTreeSet<_> = self.seen(|key| keys.contains(key)).symptoms.into_iter().map(|it| it.key).collect();
+        Ok(keys.difference(&seen).cloned().collect())
     }
 
-    fn has_means(&self, target: &str) -> bool {
-        target == "even" || target == "odd"
+    fn turn(&self, target: &str) -> Option<u8> {
+        (target == "even" || target == "odd").then_some(0)
     }
 
     async fn apply(&self, target: &str, instructions: &Path) -> Result<Applied, Failure> {
@@ -182,10 +183,15 @@ fn instructions_wait_for_somebody_and_the_loop_goes_on_afterwards() {
     let (home, model) = (home(), Model::new(&ALL[..1], Repair::Waits));
     let ledger = finish(&model, &home, LIMITS);
     assert_eq!((ledger.stop, ledger.step, ledger.passes.len()), (Some(Stop::AwaitingFix), Step::Verify, 0));
+    assert_eq!(ledger.catalogue.entries[0].reason, "awaiting fix: no fix command is configured for odd");
+    let again = finish(&model, &home, LIMITS);
+    assert_eq!(again.stop, Some(Stop::AwaitingFix), "nobody has done anything");
+    assert_eq!(again.catalogue.entries[0].attempts, 0, "to wait is no attempt");
     model.defects.borrow_mut().clear();
     let ledger = finish(&model, &home, LIMITS);
-    assert_eq!((ledger.stop, ledger.passes.len()), (Some(Stop::NothingUrgent), 1));
-    assert_eq!(ledger.passes[0].figures.applied, 1);
+    assert_eq!((ledger.stop, ledger.passes.len()), (Some(Stop::NothingUrgent), 2));
+    assert_eq!(ledger.passes[1].figures.applied, 1);
+    assert_eq!(ledger.passes[1].figures.seconds, None, "the time of the wait is no time of the pass");
 }
 
 #[test]
@@ -196,11 +202,11 @@ fn who_waits_does_not_hold_up_who_works() {
         async fn look(&self) -> Result<Look, Failure> {
             self.0.look().await
         }
-        async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-            self.0.look_again(keys).await
+        async fn gone(&self, keys: &BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+            self.0.gone(keys).await
         }
-        fn has_means(&self, target: &str) -> bool {
-            self.0.has_means(target)
+        fn turn(&self, target: &str) -> Option<u8> {
+            Some(u8::from(target == "even"))
         }
         async fn apply(&self, target: &str, instructions: &Path) -> Result<Applied, Failure> {
             if target == "even" { Ok(Applied::Awaiting) } else { self.0.apply(target, instructions).await }
@@ -228,11 +234,11 @@ fn what_nobody_can_repair_stays_open_with_the_reason() {
         async fn look(&self) -> Result<Look, Failure> {
             self.0.look().await
         }
-        async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-            self.0.look_again(keys).await
+        async fn gone(&self, keys: &BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+            self.0.gone(keys).await
         }
-        fn has_means(&self, _: &str) -> bool {
-            false
+        fn turn(&self, _: &str) -> Option<u8> {
+            None
         }
         async fn apply(&self, _: &str, _: &Path) -> Result<Applied, Failure> {
             Err(Failure::broken("nobody was to be asked"))
@@ -248,7 +254,7 @@ fn what_nobody_can_repair_stays_open_with_the_reason() {
     let nobody = Nobody(Model::new(&ALL[..1], Repair::Fixes));
     let ledger = wait(FixLoop::open(&nobody, home.path(), LIMITS, "s").expect("new").run()).expect("it ends");
     assert_eq!(ledger.stop, Some(Stop::NoMeans));
-    assert_eq!(ledger.catalogue.entries[0].reason, "no fix command is configured for odd");
+    assert_eq!(ledger.catalogue.entries[0].reason, "nobody is there who could repair odd");
 }
 
 #[test]
@@ -273,11 +279,11 @@ fn the_best_state_is_restored_when_the_last_pass_lowers_the_score() {
         async fn look(&self) -> Result<Look, Failure> {
             self.0.look().await
         }
-        async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-            self.0.look_again(keys).await
+        async fn gone(&self, keys: &BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+            self.0.gone(keys).await
         }
-        fn has_means(&self, target: &str) -> bool {
-            self.0.has_means(target)
+        fn turn(&self, target: &str) -> Option<u8> {
+            self.0.turn(target)
         }
         async fn apply(&self, _: &str, _: &Path) -> Result<Applied, Failure> {
             let mut defects = self.0.defects.borrow_mut();
@@ -306,6 +312,21 @@ fn the_best_state_is_restored_when_the_last_pass_lowers_the_score() {
     assert_eq!(ledger.passes[1].figures.cost, None);
     let last = ledger.notes.last().expect("a note");
     assert!(last.contains("the state after pass 1 (80.00) was restored"), "{last}");
+}
+
+#[test]
+fn a_pass_that_ends_in_the_middle_has_fixed_nothing() {
+    let (home, model) = (home(), Model::new(&ALL, Repair::Fixes));
+    let mut fixes = FixLoop::open(&model, home.path(), LIMITS, "s").expect("new");
+    while fixes.ledger().step != Step::Regress {
+        assert!(wait(fixes.advance()).expect("a step"));
+    }
+    model.fails_to_look.set(true);
+    assert!(wait(fixes.advance()).is_err());
+    let ledger = Ledger::load(home.path()).expect("readable").expect("there");
+    assert_eq!(ledger.current.as_ref().map(|current| current.resolved.len()), Some(3));
+    assert_eq!(ledger.catalogue.count(), ledger.first);
+    assert_eq!(ledger.verdict(), FixVerdict::NotConverged);
 }
 
 #[test]
