@@ -199,6 +199,14 @@ impl Manifest {
         self.save(bundle)
     }
 
+    /// Refuses a sealed file that is not as it was sealed; one that is not sealed is in the works.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, bundle: &Path, path: &str) -> Result<(), Problem> {
+        if self.evidence.contains_key(path) { self.read(bundle, path).map(drop) } else { Ok(()) }
+    }
+
     /// Takes the seal off the files for which `is_rewritten` holds: they are about to be written anew.
     /// What else was sealed stays so.
     pub fn unseal(&mut self, is_rewritten: impl Fn(&str) -> bool) {
@@ -314,6 +322,7 @@ mod tests {
     ) {
         let (bundle, mut manifest) = sealed;
         fs::write(bundle.path().join(RECORD), "{ }").expect("written");
+        assert!(manifest.check(bundle.path(), RECORD).is_err(), "it was sealed otherwise");
         manifest.unseal(|path| unsealed && path == RECORD);
         manifest.seal(bundle.path()).expect("sealed");
         let found = manifest.read(bundle.path(), RECORD).err().map(|problem| problem.to_string());

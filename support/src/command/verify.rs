@@ -280,6 +280,7 @@ async fn fix_passes(
     state.begin(FIXES_BEFORE, "fix passes");
     save(state, bundle)?;
     let mut manifest = Manifest::load(bundle).map_err(unreadable)?;
+    manifest.check(bundle, ledger::FILE_NAME).map_err(unreadable)?;
     manifest.unseal(|path| path == ledger::FILE_NAME || path.starts_with(ledger::SNAPSHOTS));
     manifest.save(bundle)?;
     let interrupted = fix::phase(bundle, session, state).await?;
