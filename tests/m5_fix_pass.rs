@@ -10,7 +10,10 @@ use std::{
 use rstest::rstest;
 use serde_json::json;
 use support::{
-    config::BuilderDepth::{Quick, Thorough},
+    config::{
+        BuilderDepth::{Quick, Thorough},
+        Run4Config,
+    },
     fix_pass::{
         catalogue::Catalogue,
         convergence::{FixVerdict, Limits, Open, Standing, Stop, convergence, ratio},
@@ -18,7 +21,7 @@ use support::{
         ledger::{Ledger, Step, When, read_snapshot, snapshot_file},
         passes::FixLoop,
         priority::Effect,
-        symptom::{Scanned, Symptom},
+        symptom::{By, Scanned, Symptom},
         trees::{INFRASTRUCTURE, Means, Part, Trees},
         violation::{Severity, Violation, count},
     },
@@ -168,8 +171,15 @@ async fn x_07_stale_state_is_recognised(evidence: Evidence) -> Verdict {
 /// A violation, as a scan of `service` reports it.
 fn scanned(service: &str, code: &str, severity: Severity, file: &str, line: u64) -> Symptom {
     let violation = Violation { code: code.into(), severity, file: file.into(), line, message: format!("{code} here") };
-    Scanned { component: service, system: System::Build2, evidence: "by hand", reproduction: "scan" }
-        .symptom(&violation)
+    Scanned {
+        by: By::Scan,
+        component: service,
+        target: service,
+        system: System::Build2,
+        evidence: "by hand",
+        reproduction: "scan",
+    }
+    .symptom(&violation)
 }
 
 /// R4-M5-001: symptoms of one cause are one finding; its id stays when it is seen again, when it is
@@ -328,9 +338,13 @@ fn r4_m5_005_convergence_examples(
     let open = |[p0, p1, p2]: [u32; 3]| Open { p0, p1, p2, p3: 7 };
     let share = convergence(open(first), open(left));
     evidence.check("the share", (share - promised).abs() < 0.005, share)?;
-    evidence.check_eq("the verdict", FixVerdict::of(share, open(left), false), verdict)?;
-    let soft = if verdict == FixVerdict::NotConverged { FixVerdict::SoftStop } else { verdict };
-    evidence.check_eq("the verdict where the soft stop held", FixVerdict::of(share, open(left), true), soft)
+    evidence.check_eq("the verdict", FixVerdict::of(share, open(left), None), verdict)?;
+    let soft = match verdict {
+        FixVerdict::NotConverged if left[0] == 0 => FixVerdict::SoftStop,
+        other => other,
+    };
+    let told = FixVerdict::of(share, open(left), Some(Stop::SoftConvergence));
+    evidence.check_eq("the verdict where the soft stop held", told, soft)
 }
 
 // ---- whole loops
@@ -384,11 +398,7 @@ fn open_codes(ledger: &Ledger) -> BTreeSet<String> {
 /// The loop is dropped and opened anew between any two steps, as if it had been killed there.
 #[rstest]
 #[tokio::test]
-async fn r4_m5_003_fix_loop_on_canary_workspace(
-    builder: Builder,
-    orchestrator: Orchestrator,
-    evidence: Evidence,
-) -> Verdict {
+async fn r4_m5_003_fix_loop_on_canary_workspace(config: Run4Config, builder: Builder, evidence: Evidence) -> Verdict {
     let (auth, order) = (built(&builder, 0, &evidence).await?, built(&builder, 1, &evidence).await?);
     // Somebody must listen to the events of order-service, or they are a finding.
     let listener = built(&builder, 2, &evidence).await?;
@@ -399,7 +409,7 @@ async fn r4_m5_003_fix_loop_on_canary_workspace(
     let infrastructure = infrastructure(builder.data())?;
     let mut parts = vec![infrastructure];
     parts.extend([&auth, &order, &listener].map(|service| part(service.folder(), Means::Builder)));
-    let ground = Trees::new(orchestrator, parts);
+    let ground = Trees::new(&config, parts).map_err(Failure::broken)?;
     let home = builder.data().join("home");
     let mut steps = Vec::new();
     loop {
@@ -477,13 +487,13 @@ async fn r4_m5_005_bad_builders_are_stopped(
     #[case] limits: Limits,
     #[case] promised: Stop,
     #[case] passes: usize,
+    config: Run4Config,
     builder: Builder,
-    orchestrator: Orchestrator,
     evidence: Evidence,
 ) -> Verdict {
     let service = built(&builder, 0, &evidence).await?;
     run_as_root(service.folder())?;
-    let ground = Trees::new(orchestrator, vec![misbehaving(service.folder(), habit)]);
+    let ground = Trees::new(&config, vec![misbehaving(service.folder(), habit)]).map_err(Failure::broken)?;
     let home = builder.data().join("home");
     let ledger = FixLoop::open(&ground, &home, limits, "the session").map_err(Failure::fail)?.run().await?;
     evidence.observe("ledger", &ledger)?;

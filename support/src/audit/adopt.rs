@@ -3,7 +3,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::{AuditError, Manifest};
+use super::{AuditError, Manifest, Run};
 
 /// What a run of M1 to M4 leaves beside records and results.
 const OUTPUTS: [&str; 3] = ["m4_builder_outputs", "pipeline", "m2_mcp_results.json"];
@@ -15,10 +15,19 @@ const OUTPUTS: [&str; 3] = ["m4_builder_outputs", "pipeline", "m2_mcp_results.js
 /// When a manifest cannot be used, or the file system's own; begin again with another `fresh`.
 pub fn adopt(bundle: &Path, fresh: &Path) -> Result<(), AuditError> {
     let (mut own, theirs) = (Manifest::load(bundle)?, Manifest::load(fresh)?);
+    let missing: Vec<_> = own.runs.iter().filter(|run| is_before_fixes(run) && !has(&theirs, run)).collect();
+    if let Some(run) = missing.first() {
+        let reason = format!("the later run has no results of milestone {:?}", run.milestone);
+        return Err(io::Error::other(reason).into());
+    }
     for entry in fs::read_dir(fresh.join("evidence"))? {
-        replace(&entry?.path(), &bundle.join("evidence"))?;
+        let entry = entry?.path();
+        let binary = format!("evidence/{}/", entry.file_name().unwrap_or_default().to_string_lossy());
+        own.unseal(|path| path.starts_with(&binary));
+        replace(&entry, &bundle.join("evidence"))?;
     }
     for run in &theirs.runs {
+        own.unseal(|path| path == run.junit);
         replace(&fresh.join(&run.junit), &bundle.join("junit"))?;
         own.add_run(run.clone());
     }
@@ -29,8 +38,20 @@ pub fn adopt(bundle: &Path, fresh: &Path) -> Result<(), AuditError> {
     if !own.merged.contains(&theirs.session) {
         own.merged.push(theirs.session);
     }
+    // With their seals: what changed since must not pass for what their tests have seen.
+    let sealed = theirs.evidence.into_iter().filter(|(path, _)| path != super::bundle::LISTING);
+    own.evidence.extend(sealed);
     own.seal(bundle)?;
     Ok(fs::remove_dir_all(fresh)?)
+}
+
+/// Whether a run is of a milestone before the fix passes.
+fn is_before_fixes(run: &Run) -> bool {
+    run.milestone.is_some_and(|milestone| milestone < 5)
+}
+
+fn has(manifest: &Manifest, wanted: &Run) -> bool {
+    manifest.runs.iter().any(|run| run.milestone == wanted.milestone)
 }
 
 /// Moves the file or folder `from` into `folder`, in the place of what is there.
@@ -56,6 +77,16 @@ mod tests {
     use pretty_assertions::assert_eq;
 
     const TEST: &str = "b1_19_architect_cross_ref";
+
+    #[test]
+    fn a_run_that_lacks_a_milestone_is_refused() {
+        let (first, mut later) = (Bundle::new().passed(TEST).seal(), Bundle::new());
+        later.manifest.runs.clear();
+        let later = later.record(TEST, Some(Status::Pass), |_| ()).seal();
+        let error = adopt(&first.path(""), &later.path("")).expect_err("no results").to_string();
+        assert!(error.contains("no results of milestone Some(2)"), "{error}");
+        assert_eq!(first.audit().problems, [], "nothing was replaced");
+    }
 
     #[test]
     fn what_is_judged_is_the_later_run() {

@@ -184,17 +184,33 @@ impl Manifest {
         self.seal(bundle)
     }
 
-    /// Hashes every record, every result, the listing and the fix passes anew, and writes the manifest.
+    /// Hashes every record, every result, the listing and the fix passes that are not sealed yet, and
+    /// writes the manifest. What was sealed before keeps its hash, so that a change is seen.
     ///
     /// # Errors
     /// The file system's own.
     pub fn seal(&mut self, bundle: &Path) -> io::Result<()> {
-        self.evidence = self
-            .present_files(bundle)?
-            .into_iter()
-            .map(|path| Ok((path.clone(), digest(&fs::read(bundle.join(path))?))))
-            .collect::<io::Result<_>>()?;
+        for path in self.present_files(bundle)? {
+            if !self.evidence.contains_key(&path) {
+                let hash = digest(&fs::read(bundle.join(&path))?);
+                self.evidence.insert(path, hash);
+            }
+        }
         self.save(bundle)
+    }
+
+    /// Refuses a sealed file that is not as it was sealed; one that is not sealed is in the works.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, bundle: &Path, path: &str) -> Result<(), Problem> {
+        if self.evidence.contains_key(path) { self.read(bundle, path).map(drop) } else { Ok(()) }
+    }
+
+    /// Takes the seal off the files for which `is_rewritten` holds: they are about to be written anew.
+    /// What else was sealed stays so.
+    pub fn unseal(&mut self, is_rewritten: impl Fn(&str) -> bool) {
+        self.evidence.retain(|path, _| !is_rewritten(path));
     }
 
     /// The files a verdict can rest on that are there.
@@ -292,6 +308,23 @@ mod tests {
     fn a_changed_file_is_named(sealed: (TempDir, Manifest), #[case] change: fn(&Path), #[case] problem: Option<&str>) {
         let (bundle, manifest) = sealed;
         change(&bundle.path().join(RECORD));
+        let found = manifest.read(bundle.path(), RECORD).err().map(|problem| problem.to_string());
+        assert_eq!(found, problem.map(|kind| format!("{kind}{RECORD}")));
+    }
+
+    #[rstest]
+    #[case::kept(false, Some("altered: "))]
+    #[case::taken_off(true, None)]
+    fn a_second_seal_hides_no_change(
+        sealed: (TempDir, Manifest),
+        #[case] unsealed: bool,
+        #[case] problem: Option<&str>,
+    ) {
+        let (bundle, mut manifest) = sealed;
+        fs::write(bundle.path().join(RECORD), "{ }").expect("written");
+        assert!(manifest.check(bundle.path(), RECORD).is_err(), "it was sealed otherwise");
+        manifest.unseal(|path| unsealed && path == RECORD);
+        manifest.seal(bundle.path()).expect("sealed");
         let found = manifest.read(bundle.path(), RECORD).err().map(|problem| problem.to_string());
         assert_eq!(found, problem.map(|kind| format!("{kind}{RECORD}")));
     }

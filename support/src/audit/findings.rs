@@ -19,7 +19,7 @@ use crate::{
         convergence::{FixVerdict, Open, Stop, convergence},
         ledger::{Ledger, Pass},
         priority::Effect,
-        symptom::{Scanned, Symptom, without_numbers},
+        symptom::{By, Scanned, Symptom, without_numbers},
         violation::{Severity, Violation},
     },
     matrix::{Matrix, Need, Row},
@@ -57,17 +57,16 @@ impl FixHistory {
     /// only where nothing had to be fixed and `complete` says that every phase ran.
     pub(super) fn of(ledger: Option<&Ledger>, catalogue: &Catalogue, complete: bool) -> Option<Self> {
         let left = catalogue.count();
+        let nothing = |ledger: &Ledger| ledger.passes.is_empty() && ledger.stop == Some(Stop::NothingToFix);
         match ledger {
+            // That there was nothing to fix can be said only when every phase ran.
+            Some(ledger) if nothing(ledger) && !complete => None,
             Some(ledger) => Some(Self {
                 passes: ledger.passes.clone(),
                 first: ledger.first,
                 stop: ledger.stop,
                 convergence: convergence(ledger.first, left),
-                verdict: FixVerdict::of(
-                    convergence(ledger.first, left),
-                    left,
-                    ledger.stop == Some(Stop::SoftConvergence),
-                ),
+                verdict: FixVerdict::of(convergence(ledger.first, left), left, ledger.stop),
                 notes: ledger.notes.clone(),
             }),
             None if complete && left.p0 + left.p1 + left.p2 == 0 => Some(Self {
@@ -247,8 +246,14 @@ fn violation(value: &Value, source: &str) -> Symptom {
         line: value["line"].as_u64().unwrap_or(0),
         message,
     };
+    // Contracts are judged on the running system; whoever generates the service is told.
+    let contract = ["SCHEMA-", "PACT-", "FLOW-"].iter().any(|kind| violation.code.starts_with(kind));
+    let service = text("service");
+    let (by, target) = if contract { (By::Integration, "build2") } else { (By::Scan, service.as_str()) };
     Scanned {
-        component: &text("service"),
+        by,
+        target,
+        component: &service,
         system: System::Build2,
         evidence: &format!("reported in the pipeline run (record of {source})"),
         reproduction: "cargo nextest run B3-04; see .run4/local/pipeline/QUALITY_GATE_REPORT.md",

@@ -109,8 +109,12 @@ fn nothing_to_fix_is_said_only_when_every_phase_ran() {
     let mut audit = Bundle::green().seal().audit();
     assert!(audit.fix.is_none());
     audit.findings.entries.clear();
-    let history = |complete| super::FixHistory::of(None, &audit.findings, complete).map(|fix| fix.stop);
-    assert_eq!((history(false), history(true)), (None, Some(Some(Stop::NothingToFix))));
+    let mut ledger = Ledger::new("session-1");
+    ledger.stop = Some(Stop::NothingToFix);
+    for ledger in [None, Some(&ledger)] {
+        let history = |complete| super::FixHistory::of(ledger, &audit.findings, complete).map(|fix| fix.stop);
+        assert_eq!((history(false), history(true)), (None, Some(Some(Stop::NothingToFix))));
+    }
 }
 
 #[rstest]

@@ -33,6 +33,15 @@ pub struct Scores {
     pub untested_corners: Vec<String>,
 }
 
+impl Scores {
+    /// The aggregate by the terms that were measured alone, capped; none when a system has none.
+    pub fn of_measured(&self) -> Option<f64> {
+        let [build1, build2, build3] = self.builds.each_ref().map(Score::of_measured);
+        let raw = aggregate(build1?, build2?, build3?, self.integration.of_measured()?);
+        Some(capped(raw, self.untested_corners.len()))
+    }
+}
+
 /// What the scores are computed from.
 pub(super) struct Measures<'a> {
     pub(super) rows: &'a [RowVerdict],

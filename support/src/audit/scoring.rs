@@ -127,6 +127,15 @@ impl Score {
         (applicable().filter(|line| line.figure.is_some()).count(), applicable().count())
     }
 
+    /// The score by the terms that were measured alone, scaled to 100: for comparing looks that
+    /// measure the same terms, never for a report. None when none was measured.
+    pub fn of_measured(&self) -> Option<f64> {
+        let measured = || self.lines.iter().filter(|line| line.figure.is_some());
+        let weight: f64 = measured().map(|line| line.weight).sum();
+        let points: f64 = measured().filter_map(|line| line.points).sum();
+        (weight > 0.0).then(|| 100.0 * points / weight)
+    }
+
     /// Whether anything of it was measured; a score of nothing is not a score.
     pub fn is_measured(&self) -> bool {
         self.measured().0 > 0

@@ -6,7 +6,7 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use super::{Outcome, Problem, block_on, internal, nextest, select::Selection, verify};
+use super::{Outcome, Problem, block_on, internal, nextest, preflight, select::Selection, verify};
 use crate::{
     audit::{self, Audit, Manifest, RunKind},
     config::Run4Config,
@@ -25,13 +25,13 @@ use crate::{
         ground::{Applied, Ground, Look},
         ledger::{Ledger, Step},
         passes::FixLoop,
-        trees::{Means, Part, Trees},
+        trees::{INFRASTRUCTURE, Means, Part, Trees},
     },
-    fixtures::Orchestrator,
     matrix::displayed_name,
     session::{Watch, start_supervisor},
     state::Run4State,
-    sut::{Place, Profile, probe},
+    sut::{Build, Place, Profile, probe},
+    tree,
     verdict::{Failure, Status},
     workspace::{self, BUNDLE_VARIABLE, SESSION_VARIABLE},
 };
@@ -42,6 +42,9 @@ const BUILDER_OUTPUTS: &str = "m4_builder_outputs";
 /// Where the tests of a verification and of a regression run leave their bundles.
 const VERIFY: &str = "m5_verify";
 const REGRESS: &str = "m5_regress";
+
+/// The test whose record has the violations that the integration reports.
+const INTEGRATION_TEST: &str = "sc_04_integration_tests";
 
 /// How long a command that repairs a Build may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(3600);
@@ -97,9 +100,11 @@ pub(super) fn run() -> Outcome {
         passes: config.max_fix_passes,
         effectiveness_floor: config.fix_effectiveness_floor,
         regression_ceiling: config.regression_rate_ceiling,
-        budget: config.budget_limit,
+        budget: None,
     };
     let ground = Bundle::new(&config, &bundle)?;
+    let spent = ground.audit(&bundle).map_err(|failure| broken(&failure))?.pipeline_cost.unwrap_or(0.0);
+    let limits = Limits { budget: config.budget_limit.map(|budget| (budget - spent).max(0.0)), ..limits };
     let mut fixes = FixLoop::open(&ground, &bundle, limits, &session).map_err(verify::unreadable)?;
     block_on(async {
         loop {
@@ -144,37 +149,63 @@ struct Bundle<'c> {
     config: &'c Run4Config,
     bundle: PathBuf,
     profile: Profile,
-    services: Option<Trees>,
-    /// Whether the system itself may be another one now, so that its tests must run again.
+    trees: Option<Trees>,
+    /// Whether a Build may be another one now, so that M1 to M4 must run again.
     stale: Cell<bool>,
+    /// Whether a Build was repaired in any pass: then no state of the services alone can be restored.
+    builds_changed: Cell<bool>,
+    /// Whether something was repaired that the tests of the bundle have not seen.
+    unseen: Cell<bool>,
 }
 
 impl<'c> Bundle<'c> {
     fn new(config: &'c Run4Config, bundle: &Path) -> Result<Self, Problem> {
         let profile = Profile::of(config).map_err(Problem::usage)?;
-        // Somebody who was awaited has been at work.
-        let waited = Ledger::load(bundle).map_err(verify::unreadable)?;
-        let stale = Cell::new(waited.is_some_and(|ledger| ledger.current.is_some()));
-        let services = services(config, &profile, &bundle.join(BUILDER_OUTPUTS))?;
-        Ok(Self { config, bundle: bundle.to_path_buf(), profile, services, stale })
+        let trees = trees(config, &profile, &bundle.join(BUILDER_OUTPUTS))?;
+        let is_build = |target: &String| command_of(target).is_some();
+        let ledger = Ledger::load(bundle).map_err(verify::unreadable)?;
+        let current = ledger.iter().filter_map(|ledger| ledger.current.as_ref());
+        // Somebody who was awaited has been at work, or a command was.
+        let stale = current.flat_map(|current| current.items.keys()).any(is_build);
+        let earlier = ledger.iter().flat_map(|ledger| &ledger.passes).flat_map(|pass| pass.items.keys()).any(is_build);
+        let [stale, builds_changed, unseen] = [stale, stale || earlier, false].map(Cell::new);
+        Ok(Self { config, bundle: bundle.to_path_buf(), profile, trees, stale, builds_changed, unseen })
     }
 
     fn audit(&self, bundle: &Path) -> Result<Audit, Failure> {
         audit::audit(bundle).map_err(Failure::broken)
     }
 
-    fn is_service(&self, target: &str) -> bool {
-        self.services.as_ref().is_some_and(|trees| trees.has_means(target))
+    fn has_tree(&self, target: &str) -> bool {
+        self.trees.as_ref().is_some_and(|trees| trees.turn(target).is_some())
+    }
+
+    /// The files of the Builds that a command for `target` may change, with their digests.
+    fn sources(&self, target: &str) -> io::Result<BTreeMap<PathBuf, String>> {
+        let mut all = BTreeMap::new();
+        for build in Build::ALL {
+            if target != "integration" && target != format!("build{}", build.index() + 1) {
+                continue;
+            }
+            for source in &self.profile.build(build).sources {
+                let root = self.profile.build_root(build).join(source);
+                let files = tree::digests(&root, &["target", "node_modules", ".venv"])?;
+                all.extend(files.into_iter().map(|(path, digest)| (source.join(path), digest)));
+            }
+        }
+        Ok(all)
     }
 
     /// Runs tests in a bundle and a session of their own: the whole of M1 to M4, or those of `filter`.
     async fn run_tests(&self, folder: &str, filter: Option<&str>) -> Result<PathBuf, Failure> {
+        let told = |problem: Problem| Failure::broken(format!("{:?}", problem.report));
+        // What was repaired as source must be built before it is judged.
+        preflight::prepare_system(self.config).map_err(told)?;
         let place = self.bundle.join(folder);
         if place.exists() {
             fs::remove_dir_all(&place)?;
         }
         let id = Uuid::new_v4().to_string();
-        let told = |problem: Problem| Failure::broken(format!("{:?}", problem.report));
         internal::begin_manifest(self.config, &place, &id, RunKind::Full).map_err(told)?;
         let watch = Watch { session: id.clone(), runner: std::process::id(), afterwards: Vec::new() };
         start_supervisor(&watch, &place.join("logs/supervisor.log"))?;
@@ -183,7 +214,16 @@ impl<'c> Bundle<'c> {
             None => {
                 let mut state = Run4State::new();
                 [5, 6].into_iter().for_each(|milestone| state.complete(milestone));
-                Box::pin(verify::milestones(&place, &session, &Selection::default(), &mut state)).await.map_err(told)?
+                let everything = Selection::default();
+                let run = verify::milestones(&place, &session, &everything, &mut state);
+                let interrupted = Box::pin(run).await.map_err(told)?;
+                if !interrupted && state.first_open_milestone().is_some() {
+                    return Err(Failure::broken(format!(
+                        "the tests did not run to their end: {}",
+                        state.interrupt_reason
+                    )));
+                }
+                interrupted
             }
             Some(filter) => {
                 let ended = nextest::run("verify", filter, &place, &session).await?;
@@ -199,8 +239,9 @@ impl<'c> Bundle<'c> {
     }
 }
 
-/// The ground of the generated services, where there are some and the system has what looks at them.
-fn services(config: &Run4Config, profile: &Profile, folder: &Path) -> Result<Option<Trees>, Problem> {
+/// The ground of the generated services and of the infrastructure, where there are some and the
+/// system has what looks at them.
+fn trees(config: &Run4Config, profile: &Profile, folder: &Path) -> Result<Option<Trees>, Problem> {
     let looks = ["orchestrator", "builder", "scan_probe"].iter().all(|key| profile.has(key));
     if !looks || !folder.is_dir() {
         return Ok(None);
@@ -213,8 +254,20 @@ fn services(config: &Run4Config, profile: &Profile, folder: &Path) -> Result<Opt
     }
     parts.sort_by(|one, other| one.name.cmp(&other.name));
     let unusable = |reason: String| Problem::unverified(miette::miette!("{reason}"));
-    let orchestrator = Orchestrator::named(config, "fixpasses").map_err(unusable)?;
-    Ok((!parts.is_empty()).then(|| Trees::new(orchestrator, parts)))
+    let edit = profile.command("fix_infrastructure", &Place::new(folder)).map_err(Problem::usage)?;
+    let compose = config.docker_compose_files.first().and_then(|file| file.parent());
+    if let (Some(edit), Some(tree)) = (edit, compose.filter(|folder| folder.is_dir())) {
+        parts.push(Part { name: INFRASTRUCTURE.to_owned(), tree: tree.to_path_buf(), means: Means::Edit(edit) });
+    }
+    match parts.is_empty() {
+        true => Ok(None),
+        false => Trees::new(config, parts).map(Some).map_err(unusable),
+    }
+}
+
+/// The manifest key of the command that repairs `target`, when it is a Build or the integration.
+fn command_of(target: &str) -> Option<&'static str> {
+    COMMANDS.iter().find(|(known, _)| *known == target).map(|(_, key)| *key)
 }
 
 impl Ground for Bundle<'_> {
@@ -223,18 +276,15 @@ impl Ground for Bundle<'_> {
             let fresh = self.run_tests(REGRESS, None).await?;
             audit::adopt(&self.bundle, &fresh).map_err(Failure::broken)?;
             self.stale.set(false);
+            self.unseen.set(false);
         }
         let audit = self.audit(&self.bundle)?;
-        let mut look = match &self.services {
+        let mut look = match &self.trees {
             Some(trees) => trees.look().await?,
             None => Look::default(),
         };
-        let own_scans = self.services.is_some();
-        // The gate's word on these services is taken anew, from the trees as they are now.
-        let told = audit
-            .symptoms
-            .iter()
-            .filter(|it| !(own_scans && it.key.starts_with("scan ") && self.is_service(&it.target)));
+        // What the gate said of these trees is taken anew, from the trees as they are now.
+        let told = audit.symptoms.iter().filter(|it| !(it.key.starts_with("scan ") && self.has_tree(&it.target)));
         look.symptoms.extend(told.cloned());
         let judged = audit.tests.iter().filter_map(|test| match test.status {
             Status::Pass => Some((test.name.to_string(), true)),
@@ -242,66 +292,96 @@ impl Ground for Bundle<'_> {
             Status::Broken(_) | Status::Untestable(_) | Status::Untested(_) => None,
         });
         look.tests.extend(judged);
-        // Of what M1 to M4 measure; terms that M6 measures count nothing, before and after.
-        look.score = Some(audit.scores.aggregate_capped);
+        // Of what M1 to M4 measure, and only when they have seen the last repair.
+        look.score = if self.unseen.get() { None } else { audit.scores.of_measured() };
         Ok(look)
     }
 
-    async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-        let mut look = match &self.services {
-            Some(trees) if keys.iter().any(|key| key.starts_with("scan ")) => trees.look_again(keys).await?,
-            _ => Look::default(),
+    async fn gone(&self, keys: &BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+        let mut gone = match &self.trees {
+            Some(trees) => trees.gone(keys).await?,
+            None => BTreeSet::new(),
         };
-        let Some(filter) = filter(keys) else { return Ok(look) };
+        let Some(filter) = filter(keys) else { return Ok(gone) };
         let place = self.run_tests(VERIFY, Some(&filter)).await?;
         let audit = self.audit(&place)?;
-        look.symptoms.extend(audit.symptoms.into_iter().filter(|symptom| keys.contains(&symptom.key)));
+        let passed: BTreeSet<_> =
+            audit.tests.iter().filter(|test| test.status == Status::Pass).map(|test| test.name.to_string()).collect();
+        let still: BTreeSet<_> = audit.symptoms.iter().map(|symptom| symptom.key.as_str()).collect();
+        // The record of the integration is there only when its test ran to its end.
+        let integrated = passed.iter().any(|test| test.contains(INTEGRATION_TEST));
+        gone.extend(
+            keys.iter()
+                .filter(|key| match key.split_once(' ') {
+                    Some(("test", name)) => passed.contains(name),
+                    Some(("contract", _)) => integrated && !still.contains(key.as_str()),
+                    _ => false,
+                })
+                .cloned(),
+        );
         fs::remove_dir_all(place)?;
-        Ok(look)
+        Ok(gone)
     }
 
-    fn has_means(&self, target: &str) -> bool {
-        self.is_service(target) || COMMANDS.iter().any(|(known, _)| *known == target)
+    /// Builds first: what they generate is generated anew. Last what waits for somebody.
+    fn turn(&self, target: &str) -> Option<u8> {
+        match command_of(target) {
+            Some(key) if self.profile.has(key) => Some(0),
+            Some(_) => Some(2),
+            None => self.has_tree(target).then_some(1),
+        }
     }
 
     async fn apply(&self, target: &str, instructions: &Path) -> Result<Applied, Failure> {
-        if let Some(trees) = self.services.as_ref().filter(|_| self.is_service(target)) {
+        let Some(key) = command_of(target) else {
+            self.unseen.set(true);
+            let trees = self.trees.as_ref().ok_or_else(|| Failure::broken(format!("there is no tree of {target}")))?;
             return trees.apply(target, instructions).await;
-        }
-        self.stale.set(true);
-        let key = COMMANDS.iter().find(|(known, _)| *known == target).map_or("", |(_, key)| key);
-        let place = Place::new(instructions.parent().unwrap_or(instructions));
-        let command = self.profile.command(key, &place).map_err(Failure::broken)?;
-        let Some(mut command) = command else {
+        };
+        let mut place = Place::new(instructions.parent().unwrap_or(instructions));
+        place.set("instructions", instructions.display());
+        let Some(command) = self.profile.command(key, &place).map_err(Failure::broken)? else {
             eprintln!("  awaiting fix of {target}: {}", instructions.display());
             return Ok(Applied::Awaiting);
         };
-        command.env.insert("RUN4_INSTRUCTIONS".into(), instructions.display().to_string());
+        self.stale.set(true);
+        self.builds_changed.set(true);
+        let before = self.sources(target)?;
         let reply = probe(&command, "", &self.bundle.join("logs/fix"), COMMAND_LIMIT).await?;
         let error = match reply.code {
             Some(0) => String::new(),
             code => format!("the command ended with {code:?}: {}", reply.stderr.trim()),
         };
-        // A command says what it changed, one file a line.
-        let changed = reply.stdout.lines().map(str::to_owned).collect();
-        Ok(Applied::Done { changed, cost: None, error })
+        let changed = tree::differences(&before, &self.sources(target)?);
+        Ok(Applied::Done {
+            changed: changed.iter().map(|path| path.display().to_string()).collect(),
+            cost: None,
+            error,
+        })
     }
 
     fn keep(&self, place: &Path) -> io::Result<()> {
-        self.services.as_ref().map_or(Ok(()), |trees| trees.keep(place))
+        self.trees.as_ref().map_or(Ok(()), |trees| trees.keep(place))
     }
 
-    /// The generated services only: what commands have changed belongs to the user.
+    /// The trees only, and only when nothing else was changed: what commands do belongs to the user.
     fn restore(&self, place: &Path) -> io::Result<bool> {
-        self.services.as_ref().map_or(Ok(false), |trees| trees.restore(place))
+        match &self.trees {
+            Some(trees) if !self.builds_changed.get() => trees.restore(place),
+            _ => Ok(false),
+        }
     }
 }
 
-/// Nextest's filter for the tests among the keys of symptoms; none when there is no test.
+/// Nextest's filter for the tests among the keys of symptoms, and for the test that reads the
+/// integration report where a contract is broken; none when there is nothing to run.
 fn filter(keys: &BTreeSet<String>) -> Option<String> {
     let tests = keys.iter().filter_map(|key| key.strip_prefix("test ")?.split_once(' '));
     let one = |(binary, test): (&str, &str)| format!("(binary(={binary}) & test(={}))", displayed_name(test));
-    let all: Vec<_> = tests.map(one).collect();
+    let mut all: Vec<_> = tests.map(one).collect();
+    if keys.iter().any(|key| key.starts_with("contract ")) {
+        all.push(format!("test(/^{INTEGRATION_TEST}/)"));
+    }
     (!all.is_empty()).then(|| format!("package(=run4) & ({})", all.join(" | ")))
 }
 
@@ -329,6 +409,10 @@ mod tests {
     #[case::tests(
         &["test m2_mcp_wiring b1_07_x::case_1", "scan auth-service LOG-001 src/a.py m"],
         Some("package(=run4) & ((binary(=m2_mcp_wiring) & test(=b1_07_x::case_1 [B1-07])))")
+    )]
+    #[case::contracts(
+        &["contract auth-service SCHEMA-001 GET /x m"],
+        Some("package(=run4) & (test(/^sc_04_integration_tests/))")
     )]
     #[case::only_scans(&["scan auth-service LOG-001 src/a.py m"], None)]
     fn a_verification_runs_just_what_is_concerned(#[case] keys: &[&str], #[case] expected: Option<&str>) {

@@ -18,6 +18,7 @@ use crate::{
     audit::{self, Audit, Manifest, RunKind},
     config::{Run4Config, Substrate},
     evidence::Record,
+    fix_pass::ledger,
     matrix::{Matrix, requirements},
     session::{Watch, start_supervisor},
     state::{HealthResult, Loaded, Run4State},
@@ -228,6 +229,7 @@ pub(super) async fn milestones(
         }
         state.begin(milestone, "tests");
         save(state, bundle)?;
+        begin_milestone(bundle, milestone)?;
         let ended = nextest::run(&format!("M{milestone}"), &filter, bundle, session).await?;
         if ended.ran_to_the_end() && ended.counts == (0, 0) {
             continue;
@@ -277,12 +279,30 @@ async fn fix_passes(
     }
     state.begin(FIXES_BEFORE, "fix passes");
     save(state, bundle)?;
+    let mut manifest = Manifest::load(bundle).map_err(unreadable)?;
+    manifest.check(bundle, ledger::FILE_NAME).map_err(unreadable)?;
+    manifest.unseal(|path| path == ledger::FILE_NAME || path.starts_with(ledger::SNAPSHOTS));
+    manifest.save(bundle)?;
     let interrupted = fix::phase(bundle, session, state).await?;
     if interrupted {
         state.interrupt("a signal in the fix passes");
     }
     save(state, bundle)?;
     Ok(interrupted)
+}
+
+/// Takes the seal off what a milestone's tests write: they are about to run.
+fn unseal(manifest: &mut Manifest, milestone: u8) {
+    let results = format!("junit/m{milestone}.xml");
+    let records = select::binaries(milestone).iter().map(|binary| format!("evidence/{binary}/")).collect::<Vec<_>>();
+    manifest.unseal(|path| path == results || records.iter().any(|folder| path.starts_with(folder)));
+}
+
+/// As [`unseal`], in the manifest of `bundle`.
+fn begin_milestone(bundle: &Path, milestone: u8) -> Result<(), Problem> {
+    let mut manifest = Manifest::load(bundle).map_err(unreadable)?;
+    unseal(&mut manifest, milestone);
+    Ok(manifest.save(bundle)?)
 }
 
 /// Takes away what the milestones after the fix passes have found: it is of the system before its
@@ -302,7 +322,9 @@ fn discard_later(bundle: &Path, state: &mut Run4State) -> Result<(), Problem> {
         }
     }
     manifest.runs.retain(|run| !is_later(run));
-    Ok(manifest.seal(bundle)?)
+    let later = |milestone: &u8| *milestone >= FIXES_BEFORE;
+    select::milestones().filter(later).for_each(|milestone| unseal(&mut manifest, milestone));
+    Ok(manifest.save(bundle)?)
 }
 
 /// Writes the list of the suite's tests into the bundle: what must appear in JUnit. Gives the
@@ -321,6 +343,9 @@ async fn list(bundle: &Path, substrate: Substrate) -> Result<BTreeSet<String>, P
         suites.retain(|_, suite| suite["package-name"] == "run4");
         present.extend(suites.values().filter_map(|suite| suite["binary-name"].as_str().map(str::to_owned)));
     }
+    let mut manifest = Manifest::load(bundle).map_err(unreadable)?;
+    manifest.unseal(|path| path == "listing.json");
+    manifest.save(bundle)?;
     atomic::write_json(&bundle.join("listing.json"), &listing)?;
     Ok(present)
 }

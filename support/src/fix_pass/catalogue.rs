@@ -29,6 +29,8 @@ pub struct Entry {
     pub severity: Severity,
     /// What it does to those who use the system.
     pub effect: Effect,
+    /// What its last symptom does: what it goes by when it is classified again.
+    pub latest: Effect,
     /// The branch of the decision tree that was taken.
     pub branch: String,
     /// A command that shows it.
@@ -108,6 +110,7 @@ impl Entry {
             line: symptom.line,
             severity: symptom.severity,
             effect: symptom.effect,
+            latest: symptom.effect,
             branch: String::new(),
             reproduction: symptom.reproduction.clone(),
             workaround: symptom.workaround.clone(),
@@ -126,6 +129,16 @@ impl Entry {
         self.symptoms.contains(&symptom.key) || self.cause == symptom.cause
     }
 
+    /// Goes back to classification, by what was seen last.
+    pub fn classify_again(&mut self) {
+        self.effect = self.latest;
+        self.classify();
+    }
+
+    fn was_tried(&self) -> bool {
+        self.effect != Effect::NotTried
+    }
+
     /// Takes a further symptom in: one that is worse than what is known makes the finding worse.
     fn take(&mut self, symptom: &Symptom) {
         self.symptoms.insert(symptom.key.clone());
@@ -133,6 +146,11 @@ impl Entry {
             // It stands in more than one line: whoever repairs it must look at the whole file.
             self.line = 0;
         }
+        if symptom.effect == Effect::NotTried && self.was_tried() {
+            // That it could not be tried now says nothing new.
+            return;
+        }
+        self.latest = symptom.effect;
         let decided = symptom.effect.decide(!symptom.workaround.is_empty()).priority;
         if decided < self.finding.priority && self.attempts == 0 {
             self.effect = symptom.effect;
@@ -171,7 +189,15 @@ impl Catalogue {
         }
         let mut new = Vec::new();
         for symptom in symptoms {
-            let known = by_key.get(&symptom.key).or_else(|| by_cause.get(&symptom.cause)).copied();
+            let mut by_its_key = by_key.get(&symptom.key).copied();
+            if let Some(index) =
+                by_its_key.filter(|index| symptom.effect != Effect::NotTried && !self.entries[*index].was_tried())
+            {
+                // What could not be tried before has failed now: that is a defect of its own.
+                self.entries[index].symptoms.remove(&symptom.key);
+                by_its_key = None;
+            }
+            let known = by_its_key.or_else(|| by_cause.get(&symptom.cause).copied());
             let index = match known {
                 Some(index) => index,
                 None => {
@@ -187,6 +213,7 @@ impl Catalogue {
                 entry.finding.resolution = Resolution::Open;
                 entry.reason = format!("was fixed in pass {}, and is back", entry.finding.fix_pass_number);
                 (entry.finding.fix_pass_number, entry.finding.fix_verification) = (0, String::new());
+                entry.attempts = 0;
             }
             entry.take(symptom);
         }
@@ -217,6 +244,12 @@ impl Catalogue {
         self.entries.iter().find(|entry| entry.finding.finding_id == id)
     }
 
+    /// Those of `ids` whose every symptom is among the keys that are gone.
+    pub fn resolved(&self, ids: &[FindingId], gone: &BTreeSet<String>) -> Vec<FindingId> {
+        let is_gone = |id: &&FindingId| self.get(**id).is_some_and(|entry| entry.symptoms.is_subset(gone));
+        ids.iter().filter(is_gone).copied().collect()
+    }
+
     /// Notes as fixed in `pass` the findings among `ids` of which a look shows nothing more; gives them.
     pub fn settle(
         &mut self,
@@ -238,3 +271,7 @@ impl Catalogue {
         fixed
     }
 }
+
+#[cfg(test)]
+#[path = "catalogue_tests.rs"]
+mod tests;

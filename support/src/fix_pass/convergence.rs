@@ -8,7 +8,8 @@ use crate::state::{FixPass, Priority};
 /// Further passes while convergence is low (plan, risk "Extend fix passes").
 const EXTENDED_PASSES: u32 = 7;
 
-/// A pass below this many seconds is too short for its length to mean something.
+/// A pass below this many seconds is too short for its length to mean something; the plan's take
+/// up to two hours.
 const LONG_PASS: f64 = 60.0;
 
 /// Findings that are still there, by priority.
@@ -192,7 +193,7 @@ impl Limits {
 }
 
 /// Whether all four rules of the soft stop hold.
-pub fn is_soft(standing: &Standing<'_>) -> bool {
+fn is_soft(standing: &Standing<'_>) -> bool {
     let passes = standing.passes;
     let few_new = passes.len() >= 2 && passes[passes.len() - 2..].iter().all(|pass| pass.new_defects < 3);
     let Open { p0, p1, .. } = standing.open;
@@ -220,12 +221,12 @@ pub enum FixVerdict {
 }
 
 impl FixVerdict {
-    /// The verdict; the first that holds.
-    pub fn of(convergence: f64, open: Open, soft: bool) -> Self {
+    /// The verdict; the first that holds, and none of success beside a P0. `stop` is why it ended.
+    pub fn of(convergence: f64, open: Open, stop: Option<Stop>) -> Self {
         match (open.p0, convergence) {
             (0, share) if share >= 0.85 => Self::Converged,
             (0, share) if share >= 0.70 && open.p1 <= 3 => Self::Acceptable,
-            _ if soft => Self::SoftStop,
+            (0, _) if stop == Some(Stop::SoftConvergence) => Self::SoftStop,
             _ => Self::NotConverged,
         }
     }

@@ -63,14 +63,16 @@ pub trait Ground {
     /// When the look could not be taken; a look that shows nothing wrong is none.
     fn look(&self) -> impl Future<Output = Result<Look, Failure>>;
 
-    /// Looks only at what shows the symptoms with these keys.
+    /// Looks only at what shows the symptoms with these keys; gives those that were looked for
+    /// and are not there. What could not be looked for is not gone.
     ///
     /// # Errors
     /// As [`Ground::look`].
-    fn look_again(&self, keys: &BTreeSet<String>) -> impl Future<Output = Result<Look, Failure>>;
+    fn gone(&self, keys: &BTreeSet<String>) -> impl Future<Output = Result<BTreeSet<String>, Failure>>;
 
-    /// Whether anybody can be told to repair `target`.
-    fn has_means(&self, target: &str) -> bool;
+    /// When `target` has its turn: a pass attempts the targets of the earliest turn only. None
+    /// when nobody can be told to repair it.
+    fn turn(&self, target: &str) -> Option<u8>;
 
     /// Has `target` repaired by the instructions in the file `instructions`.
     ///

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     catalogue::Catalogue,
-    convergence::{FixVerdict, Open, Standing, Stop, convergence, is_soft},
+    convergence::{FixVerdict, Open, Standing, Stop, convergence},
     ground::Applied,
     regressions::{Place, RegressionDetails, Snapshot},
 };
@@ -97,6 +97,16 @@ pub struct Current {
     pub applied: BTreeMap<String, Applied>,
     /// What verification showed to be gone.
     pub resolved: Vec<FindingId>,
+    /// Whether it was left in the middle and taken up again.
+    #[serde(default)]
+    pub taken_up: bool,
+}
+
+impl Current {
+    /// Whether its length says nothing: it waited for somebody, or for the run to go on.
+    pub fn waited(&self) -> bool {
+        self.taken_up || self.applied.values().any(|applied| *applied == Applied::Awaiting)
+    }
 }
 
 /// A pass that has ended.
@@ -209,8 +219,7 @@ impl Ledger {
 
     /// What it came to.
     pub fn verdict(&self) -> FixVerdict {
-        let figures = self.figures();
-        FixVerdict::of(self.convergence(), self.catalogue.count(), is_soft(&self.standing(&figures)))
+        FixVerdict::of(self.convergence(), self.catalogue.count(), self.stop)
     }
 }
 

@@ -48,6 +48,9 @@ impl<'g, G: Ground> FixLoop<'g, G> {
     pub fn open(ground: &'g G, home: &Path, limits: Limits, session: &str) -> Result<Self, LedgerError> {
         let mut ledger = Ledger::load(home)?.unwrap_or_else(|| Ledger::new(session));
         ledger.stop = ledger.stop.filter(|stop| *stop != Stop::AwaitingFix);
+        if let Some(current) = &mut ledger.current {
+            current.taken_up = true;
+        }
         Ok(Self { ground, home: home.to_path_buf(), limits, ledger })
     }
 
@@ -125,28 +128,35 @@ impl<'g, G: Ground> FixLoop<'g, G> {
             items.insert(target, chosen.iter().map(|item| item.finding).collect());
         }
         let started_at = Utc::now();
-        self.ledger.current =
-            Some(Current { number, started_at, items, applied: BTreeMap::new(), resolved: Vec::new() });
+        self.ledger.current = Some(Current {
+            number,
+            started_at,
+            items,
+            applied: BTreeMap::new(),
+            resolved: Vec::new(),
+            taken_up: false,
+        });
         Ok(Step::Apply)
     }
 
-    /// What can be attempted, by target. What nobody can repair stays open with that reason.
+    /// What is attempted now, by target: the targets whose turn comes first. What nobody can
+    /// repair stays open with that reason.
     fn choose(&mut self) -> BTreeMap<String, Vec<Item>> {
-        let mut items: BTreeMap<String, Vec<Item>> = BTreeMap::new();
+        let mut turns: BTreeMap<u8, BTreeMap<String, Vec<Item>>> = BTreeMap::new();
         for entry in self.ledger.catalogue.entries.iter_mut().filter(|entry| entry.is_open()) {
             if entry.finding.priority == Priority::P3 {
                 continue;
             }
-            if entry.target.is_empty() || !self.ground.has_means(&entry.target) {
-                entry.reason = match entry.target.as_str() {
-                    "" => "nobody is known who could repair it".to_owned(),
-                    target => format!("no fix command is configured for {target}"),
-                };
-                continue;
+            match self.ground.turn(&entry.target) {
+                None if entry.target.is_empty() => entry.reason = "nobody is known who could repair it".to_owned(),
+                None => entry.reason = format!("nobody is there who could repair {}", entry.target),
+                Some(turn) => {
+                    turns.entry(turn).or_default().entry(entry.target.clone()).or_default().push(entry.item());
+                }
             }
-            items.entry(entry.target.clone()).or_default().push(entry.item());
         }
-        items.into_iter().map(|(target, items)| (target, listed(&items).into_iter().cloned().collect())).collect()
+        let first = turns.into_values().next().unwrap_or_default();
+        first.into_iter().map(|(target, items)| (target, listed(&items).into_iter().cloned().collect())).collect()
     }
 
     fn instructions(&self, number: u32, target: &str) -> PathBuf {
@@ -160,14 +170,17 @@ impl<'g, G: Ground> FixLoop<'g, G> {
             self.current()?.applied.insert(target.clone(), applied);
             self.ledger.save(&self.home)?;
         }
-        let waits = |applied: &Applied| *applied == Applied::Awaiting;
-        let current = self.current()?;
-        if current.applied.values().all(waits) {
+        let current = self.current()?.clone();
+        for (target, applied) in &current.applied {
+            if *applied != Applied::Awaiting {
+                continue;
+            }
             self.ledger.stop = Some(Stop::AwaitingFix);
-        } else {
-            // What somebody else has repaired may be all that it takes; the others wait for their turn.
-            let Current { items, applied, .. } = current;
-            items.retain(|target, _| !applied.get(target).is_some_and(waits));
+            for id in current.items.get(target).into_iter().flatten() {
+                if let Some(entry) = self.ledger.catalogue.get_mut(*id) {
+                    entry.reason = format!("awaiting fix: no fix command is configured for {target}");
+                }
+            }
         }
         Ok(Step::Verify)
     }
@@ -177,15 +190,16 @@ impl<'g, G: Ground> FixLoop<'g, G> {
         let current = self.current()?.clone();
         let attempted: Vec<FindingId> = current.items.values().flatten().copied().collect();
         let mut keys = BTreeSet::new();
-        for id in &attempted {
-            if let Some(entry) = self.ledger.catalogue.get_mut(*id) {
-                entry.attempts += 1;
+        for (target, ids) in &current.items {
+            let worked = matches!(current.applied.get(target), Some(Applied::Done { .. }));
+            for id in ids {
+                let Some(entry) = self.ledger.catalogue.get_mut(*id) else { continue };
+                entry.attempts += u32::from(worked);
                 keys.extend(entry.symptoms.iter().cloned());
             }
         }
-        let look = self.ground.look_again(&keys).await?;
-        let verification = format!("the scans and tests that had found it, in pass {}", current.number);
-        let resolved = self.ledger.catalogue.settle(attempted, &look.symptoms, current.number, &verification);
+        let gone = self.ground.gone(&keys).await?;
+        let resolved = self.ledger.catalogue.resolved(&attempted, &gone);
         self.current()?.resolved = resolved;
         Ok(Step::Regress)
     }
@@ -200,7 +214,7 @@ impl<'g, G: Ground> FixLoop<'g, G> {
         let broken = RegressionDetails::between(&before, &after, &self.ledger.ever_fixed);
         self.ledger.ever_fixed.extend(before.places().difference(&after.places()).cloned());
         self.write_snapshot(number, When::After, &look)?;
-        let new = self.take_in(&look, number)?;
+        let new = self.take_in(&look, number, &current.resolved)?;
         let pass = self.figures(&current, broken, &new, look.score);
         self.ledger.passes.push(pass);
         self.ledger.current = None;
@@ -209,10 +223,13 @@ impl<'g, G: Ground> FixLoop<'g, G> {
         Ok(Step::Instruct)
     }
 
-    /// Brings the catalogue to what a full look shows; gives the new findings.
-    fn take_in(&mut self, look: &Look, number: u32) -> Result<Vec<FindingId>, Failure> {
+    /// Brings the catalogue to what a full look shows; gives the new findings. Only now is fixed what
+    /// was `resolved`: a pass that ends in the middle has fixed nothing.
+    fn take_in(&mut self, look: &Look, number: u32, resolved: &[FindingId]) -> Result<Vec<FindingId>, Failure> {
         let catalogue = &mut self.ledger.catalogue;
         let new = catalogue.absorb(&look.symptoms, number, Some(Utc::now())).map_err(Failure::broken)?;
+        let verified = format!("the scans and tests that had found it, and the full set, in pass {number}");
+        catalogue.settle(resolved.iter().copied(), &look.symptoms, number, &verified);
         let open: Vec<_> = catalogue.open().map(|entry| entry.finding.finding_id).collect();
         catalogue.settle(open, &look.symptoms, number, &format!("the full set of pass {number}"));
         Ok(new)
@@ -249,7 +266,8 @@ impl<'g, G: Ground> FixLoop<'g, G> {
                 score_before: self.ledger.score,
                 score_after: score,
                 cost: costs.reduce(|sum, cost| sum + cost),
-                seconds: Some((Utc::now() - current.started_at).as_seconds_f64()),
+                // A pass that waited for somebody, or was taken up again, took no time of its own.
+                seconds: (!current.waited()).then(|| (Utc::now() - current.started_at).as_seconds_f64()),
             },
             started_at: current.started_at,
             items: current.items.clone(),
@@ -267,7 +285,7 @@ impl<'g, G: Ground> FixLoop<'g, G> {
         for id in current.items.values().flatten() {
             let Some(entry) = self.ledger.catalogue.get_mut(*id).filter(|entry| entry.is_open()) else { continue };
             if entry.attempts == ATTEMPTS_TO_CLASSIFY {
-                entry.classify();
+                entry.classify_again();
                 let (priority, branch) = (entry.finding.priority, &entry.branch);
                 notes.push(format!("{id}: two attempts failed; classified again as {priority} ({branch})"));
             }
@@ -294,7 +312,7 @@ impl<'g, G: Ground> FixLoop<'g, G> {
                 self.note(format!("the last pass lowered the score to {last:.2}: the state after pass {pass} ({score:.2}) was restored"));
                 let look = self.ground.look().await?;
                 let number = u32::try_from(self.ledger.passes.len()).unwrap_or(u32::MAX);
-                self.take_in(&look, number)?;
+                self.take_in(&look, number, &[])?;
                 self.ledger.score = look.score;
                 self.ledger.restored = true;
             } else {

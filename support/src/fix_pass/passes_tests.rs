@@ -13,31 +13,74 @@ use crate::{
     state::System,
 };
 
-/// What a repair does to a defect that it is told of.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Repair {
-    Fixes,
-    FixesNothing,
-    /// Another defect comes for each that goes.
-    Breaks,
-    Waits,
-}
+/// What a repair does with the defects that it is told of, for one target.
+type Repair = fn(&Model, &str, Vec<u32>) -> Applied;
 
 /// Defects by their effect, and how many more there will be.
 struct Model {
     defects: RefCell<BTreeMap<u32, Effect>>,
     next: Cell<u32>,
     repair: Repair,
+    /// When a target has its turn.
+    turn: fn(&str) -> Option<u8>,
     fails_to_look: Cell<bool>,
+    repairs: Cell<u32>,
 }
 
 const LIMITS: Limits = Limits { passes: 5, effectiveness_floor: 0.3, regression_ceiling: 0.25, budget: None };
+
+fn done(changed: Vec<String>) -> Applied {
+    Applied::Done { changed, cost: Some(0.25), error: String::new() }
+}
+
+/// Takes away what it is told of.
+fn fixes(model: &Model, _: &str, told: Vec<u32>) -> Applied {
+    model.defects.borrow_mut().retain(|number, _| !told.contains(number));
+    done(told.iter().map(|number| format!("src/{number}.py")).collect())
+}
+
+fn fixes_nothing(_: &Model, _: &str, _: Vec<u32>) -> Applied {
+    done(Vec::new())
+}
+
+/// Another defect comes for each that goes.
+fn breaks(model: &Model, target: &str, told: Vec<u32>) -> Applied {
+    let effects: Vec<_> = told.iter().map(|number| model.defects.borrow()[number]).collect();
+    let applied = fixes(model, target, told);
+    for effect in effects {
+        model.defects.borrow_mut().insert(model.next.replace(model.next.get() + 1), effect);
+    }
+    applied
+}
+
+fn waits(_: &Model, _: &str, _: Vec<u32>) -> Applied {
+    Applied::Awaiting
+}
+
+/// Takes one defect away at first, and brings two afterwards.
+fn is_reckless(model: &Model, _: &str, _: Vec<u32>) -> Applied {
+    let mut defects = model.defects.borrow_mut();
+    match model.repairs.get() {
+        1 => drop(defects.pop_first()),
+        _ => defects.extend([(91, Effect::Primary), (93, Effect::Primary)]),
+    }
+    Applied::Done { changed: vec!["x".into()], cost: None, error: String::new() }
+}
+
+fn odd_ones_work(model: &Model, target: &str, told: Vec<u32>) -> Applied {
+    if target == "even" { Applied::Awaiting } else { fixes(model, target, told) }
+}
+
+fn at_once(target: &str) -> Option<u8> {
+    (target == "even" || target == "odd").then_some(0)
+}
 
 impl Model {
     fn new(effects: &[Effect], repair: Repair) -> Self {
         let defects: BTreeMap<u32, Effect> = (1..).zip(effects.iter().copied()).collect();
         let next = Cell::new(defects.len() as u32 + 1);
-        Self { defects: RefCell::new(defects), next, repair, fails_to_look: Cell::new(false) }
+        let (defects, fails_to_look) = (RefCell::new(defects), Cell::new(false));
+        Self { defects, next, repair, turn: at_once, fails_to_look, repairs: Cell::new(0) }
     }
 
     fn seen(&self, wanted: impl Fn(&str) -> bool) -> Look {
@@ -85,33 +128,23 @@ impl Ground for Model {
         }
     }
 
-    async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-        Ok(self.seen(|key| keys.contains(key)))
+    async fn gone(&self, keys: &BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+        let seen: BTreeSet<_> = self.seen(|key| keys.contains(key)).symptoms.into_iter().map(|it| it.key).collect();
+        Ok(keys.difference(&seen).cloned().collect())
     }
 
-    fn has_means(&self, target: &str) -> bool {
-        target == "even" || target == "odd"
+    fn turn(&self, target: &str) -> Option<u8> {
+        (self.turn)(target)
     }
 
     async fn apply(&self, target: &str, instructions: &Path) -> Result<Applied, Failure> {
         let text = fs::read_to_string(instructions)?;
-        let listed: Vec<u32> = self.defects.borrow().keys().copied().collect();
-        let listed = listed.into_iter().filter(|number| text.contains(&format!("X-001 defect {number}\n")));
-        let mut changed = Vec::new();
-        for number in listed.filter(|number| symptom(*number, Effect::Primary).target == target) {
-            let mut defects = self.defects.borrow_mut();
-            if matches!(self.repair, Repair::Fixes | Repair::Breaks) {
-                changed.push(format!("src/{number}.py"));
-                let effect = defects.remove(&number).expect("it is there");
-                if self.repair == Repair::Breaks {
-                    defects.insert(self.next.replace(self.next.get() + 1), effect);
-                }
-            }
-        }
-        match self.repair {
-            Repair::Waits => Ok(Applied::Awaiting),
-            _ => Ok(Applied::Done { changed, cost: Some(0.25), error: String::new() }),
-        }
+        let all: Vec<u32> = self.defects.borrow().keys().copied().collect();
+        let is_told = |number: &u32| {
+            text.contains(&format!("X-001 defect {number}\n")) && symptom(*number, Effect::Primary).target == target
+        };
+        self.repairs.set(self.repairs.get() + 1);
+        Ok((self.repair)(self, target, all.into_iter().filter(is_told).collect()))
     }
 
     fn keep(&self, place: &Path) -> std::io::Result<()> {
@@ -140,11 +173,11 @@ fn home() -> TempDir {
 const ALL: [Effect; 4] = [Effect::Primary, Effect::Shared, Effect::Secondary, Effect::Cosmetic];
 
 #[rstest]
-#[case::fixed(&ALL, Repair::Fixes, Stop::NothingUrgent, 1, FixVerdict::Converged)]
-#[case::nothing_to_do(&[], Repair::Fixes, Stop::NothingToFix, 0, FixVerdict::Converged)]
-#[case::only_documented(&[Effect::Cosmetic], Repair::Fixes, Stop::NothingToFix, 0, FixVerdict::Converged)]
-#[case::nothing_is_fixed(&ALL, Repair::FixesNothing, Stop::Effectiveness, 2, FixVerdict::NotConverged)]
-#[case::something_else_breaks(&ALL, Repair::Breaks, Stop::RegressionRate, 2, FixVerdict::NotConverged)]
+#[case::fixed(&ALL, fixes, Stop::NothingUrgent, 1, FixVerdict::Converged)]
+#[case::nothing_to_do(&[], fixes, Stop::NothingToFix, 0, FixVerdict::Converged)]
+#[case::only_documented(&[Effect::Cosmetic], fixes, Stop::NothingToFix, 0, FixVerdict::Converged)]
+#[case::nothing_is_fixed(&ALL, fixes_nothing, Stop::Effectiveness, 2, FixVerdict::NotConverged)]
+#[case::something_else_breaks(&ALL, breaks, Stop::RegressionRate, 2, FixVerdict::NotConverged)]
 fn a_loop_ends_by_a_rule(
     #[case] effects: &[Effect],
     #[case] repair: Repair,
@@ -160,7 +193,7 @@ fn a_loop_ends_by_a_rule(
 
 #[test]
 fn figures_of_a_pass_that_breaks_as_much_as_it_mends() {
-    let ledger = finish(&Model::new(&ALL[..2], Repair::Breaks), &home(), LIMITS);
+    let ledger = finish(&Model::new(&ALL[..2], breaks), &home(), LIMITS);
     let figures = &ledger.passes[0].figures;
     assert_eq!((figures.targeted, figures.applied, figures.resolved), (2, 2, 2));
     assert_eq!((figures.regressions, figures.new_defects), (2, 2));
@@ -172,49 +205,33 @@ fn figures_of_a_pass_that_breaks_as_much_as_it_mends() {
 #[test]
 fn a_budget_that_is_used_up_ends_the_loop() {
     let limits = Limits { budget: Some(0.5), ..LIMITS };
-    let ledger = finish(&Model::new(&ALL, Repair::FixesNothing), &home(), limits);
+    let ledger = finish(&Model::new(&ALL, fixes_nothing), &home(), limits);
     assert_eq!((ledger.stop, ledger.passes.len()), (Some(Stop::Budget), 1));
     assert_eq!(ledger.passes[0].figures.cost, Some(0.5));
 }
 
 #[test]
 fn instructions_wait_for_somebody_and_the_loop_goes_on_afterwards() {
-    let (home, model) = (home(), Model::new(&ALL[..1], Repair::Waits));
+    let (home, model) = (home(), Model::new(&ALL[..1], waits));
     let ledger = finish(&model, &home, LIMITS);
     assert_eq!((ledger.stop, ledger.step, ledger.passes.len()), (Some(Stop::AwaitingFix), Step::Verify, 0));
+    assert_eq!(ledger.catalogue.entries[0].reason, "awaiting fix: no fix command is configured for odd");
+    let again = finish(&model, &home, LIMITS);
+    assert_eq!(again.stop, Some(Stop::AwaitingFix), "nobody has done anything");
+    assert_eq!(again.catalogue.entries[0].attempts, 0, "to wait is no attempt");
     model.defects.borrow_mut().clear();
     let ledger = finish(&model, &home, LIMITS);
-    assert_eq!((ledger.stop, ledger.passes.len()), (Some(Stop::NothingUrgent), 1));
-    assert_eq!(ledger.passes[0].figures.applied, 1);
+    assert_eq!((ledger.stop, ledger.passes.len()), (Some(Stop::NothingUrgent), 2));
+    assert_eq!(ledger.passes[1].figures.applied, 1);
+    assert_eq!(ledger.passes[1].figures.seconds, None, "the time of the wait is no time of the pass");
 }
 
 #[test]
 fn who_waits_does_not_hold_up_who_works() {
-    /// Repairs the odd ones; the even ones wait for somebody.
-    struct Half(Model);
-    impl Ground for Half {
-        async fn look(&self) -> Result<Look, Failure> {
-            self.0.look().await
-        }
-        async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-            self.0.look_again(keys).await
-        }
-        fn has_means(&self, target: &str) -> bool {
-            self.0.has_means(target)
-        }
-        async fn apply(&self, target: &str, instructions: &Path) -> Result<Applied, Failure> {
-            if target == "even" { Ok(Applied::Awaiting) } else { self.0.apply(target, instructions).await }
-        }
-        fn keep(&self, place: &Path) -> std::io::Result<()> {
-            self.0.keep(place)
-        }
-        fn restore(&self, place: &Path) -> std::io::Result<bool> {
-            self.0.restore(place)
-        }
-    }
     let home = home();
-    let half = Half(Model::new(&[Effect::Primary; 3], Repair::Fixes));
-    let ledger = wait(FixLoop::open(&half, home.path(), LIMITS, "s").expect("new").run()).expect("it ends");
+    let mut model = Model::new(&[Effect::Primary; 3], odd_ones_work);
+    model.turn = |target| Some(u8::from(target == "even"));
+    let ledger = finish(&model, &home, LIMITS);
     assert_eq!((ledger.stop, ledger.passes.len()), (Some(Stop::AwaitingFix), 1));
     let figures = &ledger.passes[0].figures;
     assert_eq!((figures.targeted, figures.resolved), (2, 2), "who waits has attempted nothing");
@@ -223,38 +240,18 @@ fn who_waits_does_not_hold_up_who_works() {
 
 #[test]
 fn what_nobody_can_repair_stays_open_with_the_reason() {
-    struct Nobody(Model);
-    impl Ground for Nobody {
-        async fn look(&self) -> Result<Look, Failure> {
-            self.0.look().await
-        }
-        async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-            self.0.look_again(keys).await
-        }
-        fn has_means(&self, _: &str) -> bool {
-            false
-        }
-        async fn apply(&self, _: &str, _: &Path) -> Result<Applied, Failure> {
-            Err(Failure::broken("nobody was to be asked"))
-        }
-        fn keep(&self, _: &Path) -> std::io::Result<()> {
-            Ok(())
-        }
-        fn restore(&self, _: &Path) -> std::io::Result<bool> {
-            Ok(false)
-        }
-    }
     let home = home();
-    let nobody = Nobody(Model::new(&ALL[..1], Repair::Fixes));
-    let ledger = wait(FixLoop::open(&nobody, home.path(), LIMITS, "s").expect("new").run()).expect("it ends");
+    let mut model = Model::new(&ALL[..1], fixes);
+    model.turn = |_| None;
+    let ledger = finish(&model, &home, LIMITS);
     assert_eq!(ledger.stop, Some(Stop::NoMeans));
-    assert_eq!(ledger.catalogue.entries[0].reason, "no fix command is configured for odd");
+    assert_eq!(ledger.catalogue.entries[0].reason, "nobody is there who could repair odd");
 }
 
 #[test]
 fn a_p1_that_survives_three_attempts_is_assessed_anew() {
     let limits = Limits { effectiveness_floor: 0.0, ..LIMITS };
-    let ledger = finish(&Model::new(&[Effect::Shared], Repair::FixesNothing), &home(), limits);
+    let ledger = finish(&Model::new(&[Effect::Shared], fixes_nothing), &home(), limits);
     assert_eq!((ledger.stop, ledger.passes.len()), (Some(Stop::NothingUrgent), 3));
     let entry = &ledger.catalogue.entries[0];
     assert_eq!(entry.finding.priority, Priority::P2);
@@ -267,40 +264,11 @@ fn a_p1_that_survives_three_attempts_is_assessed_anew() {
 
 #[test]
 fn the_best_state_is_restored_when_the_last_pass_lowers_the_score() {
-    /// Mends one defect in its first pass, and brings two in its second.
-    struct Reckless(Model, Cell<u32>);
-    impl Ground for Reckless {
-        async fn look(&self) -> Result<Look, Failure> {
-            self.0.look().await
-        }
-        async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-            self.0.look_again(keys).await
-        }
-        fn has_means(&self, target: &str) -> bool {
-            self.0.has_means(target)
-        }
-        async fn apply(&self, _: &str, _: &Path) -> Result<Applied, Failure> {
-            let mut defects = self.0.defects.borrow_mut();
-            match self.1.replace(self.1.get() + 1) {
-                0 => drop(defects.pop_first()),
-                _ => defects.extend([(91, Effect::Primary), (93, Effect::Primary)]),
-            }
-            Ok(Applied::Done { changed: vec!["x".into()], cost: None, error: String::new() })
-        }
-        fn keep(&self, place: &Path) -> std::io::Result<()> {
-            self.0.keep(place)
-        }
-        fn restore(&self, place: &Path) -> std::io::Result<bool> {
-            self.0.restore(place)
-        }
-    }
     let home = home();
-    let model = Model::new(&[Effect::Primary, Effect::Cosmetic, Effect::Primary], Repair::Fixes);
-    let reckless = Reckless(model, Cell::new(0));
-    let limits = Limits { passes: 2, ..LIMITS };
-    let ledger = wait(FixLoop::open(&reckless, home.path(), limits, "s").expect("new").run()).expect("it ends");
+    let model = Model::new(&[Effect::Primary, Effect::Cosmetic, Effect::Primary], is_reckless);
+    let ledger = finish(&model, &home, Limits { passes: 2, ..LIMITS });
     assert_eq!((ledger.stop, ledger.restored), (Some(Stop::PassLimit), true));
-    assert_eq!(reckless.0.defects.borrow().len(), 2);
+    assert_eq!(model.defects.borrow().len(), 2);
     assert_eq!(ledger.catalogue.count(), Open { p0: 1, p3: 1, ..Open::default() });
     assert_eq!(ledger.score, Some(80.0));
     assert_eq!(ledger.passes[1].figures.cost, None);
@@ -309,8 +277,23 @@ fn the_best_state_is_restored_when_the_last_pass_lowers_the_score() {
 }
 
 #[test]
+fn a_pass_that_ends_in_the_middle_has_fixed_nothing() {
+    let (home, model) = (home(), Model::new(&ALL, fixes));
+    let mut fixes = FixLoop::open(&model, home.path(), LIMITS, "s").expect("new");
+    while fixes.ledger().step != Step::Regress {
+        assert!(wait(fixes.advance()).expect("a step"));
+    }
+    model.fails_to_look.set(true);
+    assert!(wait(fixes.advance()).is_err());
+    let ledger = Ledger::load(home.path()).expect("readable").expect("there");
+    assert_eq!(ledger.current.as_ref().map(|current| current.resolved.len()), Some(3));
+    assert_eq!(ledger.catalogue.count(), ledger.first);
+    assert_eq!(ledger.verdict(), FixVerdict::NotConverged);
+}
+
+#[test]
 fn a_look_that_fails_is_no_look_without_defects() {
-    let (home, model) = (home(), Model::new(&ALL, Repair::Fixes));
+    let (home, model) = (home(), Model::new(&ALL, fixes));
     model.fails_to_look.set(true);
     let failed = wait(FixLoop::open(&model, home.path(), LIMITS, "s").expect("new").run());
     assert!(failed.is_err());
@@ -363,7 +346,7 @@ proptest! {
     #[test]
     fn a_loop_that_is_killed_between_any_two_steps_comes_to_the_same_end(
         effects in vec(any_effect(), 0..8),
-        repair in prop_oneof![Just(Repair::Fixes), Just(Repair::FixesNothing), Just(Repair::Breaks)],
+        repair in prop_oneof![Just(fixes as Repair), Just(fixes_nothing as Repair), Just(breaks as Repair)],
     ) {
         let through = finish(&Model::new(&effects, repair), &home(), LIMITS);
         let (place, model) = (home(), Model::new(&effects, repair));
@@ -379,8 +362,8 @@ proptest! {
 
     /// No finding is lost or counted twice, whatever the repair does.
     #[test]
-    fn every_defect_is_one_finding(effects in vec(any_effect(), 0..8), breaks in any::<bool>()) {
-        let model = Model::new(&effects, if breaks { Repair::Breaks } else { Repair::Fixes });
+    fn every_defect_is_one_finding(effects in vec(any_effect(), 0..8), harmful in any::<bool>()) {
+        let model = Model::new(&effects, if harmful { breaks as Repair } else { fixes });
         let ledger = finish(&model, &home(), LIMITS);
         prop_assert_eq!(ledger.catalogue.entries.len() as u32, model.next.get() - 1);
         let open: BTreeSet<_> = ledger.catalogue.open().map(|entry| entry.title.clone()).collect();

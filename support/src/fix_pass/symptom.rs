@@ -50,13 +50,35 @@ pub struct Symptom {
 /// The codes of something that is not there: a service has each once, whichever file is named.
 const ABSENCES: [&str; 5] = ["HEALTH-001", "DOCKER-001", "DOCKER-005", "ADV-003", "DEPLOY-002"];
 
+/// What looked at a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A scan of its tree: it can be repeated on the tree.
+    Scan,
+    /// The integration of the running system: it takes another run of the pipeline.
+    Integration,
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(match self {
+            Self::Scan => "scan",
+            Self::Integration => "contract",
+        })
+    }
+}
+
 /// Where violations were found, and who is told of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Scanned<'a> {
+    /// What looked: the first word of the keys.
+    pub by: By,
     /// The service or part that was scanned.
     pub component: &'a str,
     /// Who has to repair it.
     pub system: System,
+    /// Who is told.
+    pub target: &'a str,
     /// What was scanned with what.
     pub evidence: &'a str,
     /// A command that shows it again.
@@ -74,13 +96,13 @@ impl Scanned<'_> {
             (false, _) => format!(" {file}"),
         };
         Symptom {
-            key: format!("scan {component} {code} {file} {message}"),
-            cause: format!("scan {component} {code}{place}"),
+            key: format!("{} {component} {code} {file} {message}", self.by),
+            cause: format!("{} {component} {code}{place}", self.by),
             code: code.clone(),
             title: message.clone(),
             system: self.system,
             component: component.to_owned(),
-            target: component.to_owned(),
+            target: self.target.to_owned(),
             file: file.clone(),
             line: *line,
             severity: *severity,

@@ -12,19 +12,22 @@ use std::{
 use super::{
     ground::{Applied, Ground, Look},
     regressions::Hit,
-    symptom::{Scanned, Symptom},
+    symptom::{By, Scanned, Symptom},
     violation::Violation,
 };
 use crate::{
     audit::scoring::{Rate, SystemTerms, Term, system_score},
-    config::BuilderDepth::{Quick, Thorough},
+    config::{
+        BuilderDepth::{Quick, Thorough},
+        Run4Config,
+    },
     fixtures::{Builder, Orchestrator},
     measure::source::source_lines,
     pipeline::{
         builder::{Invocation, invoke},
         builder_inputs::INSTRUCTIONS_FILE,
         builder_state::parse_builder_state,
-        gate::{GateInput, GateReport},
+        gate::{GateInput, GateReport, LAYERS},
     },
     state::System,
     sut::{Command, probe},
@@ -67,20 +70,26 @@ impl Part {
     }
 }
 
-/// Trees with what looks at them.
+/// Trees with what looks at them: the system's gate as it is, and the gate with its last layer only.
 pub struct Trees {
-    orchestrator: Orchestrator,
+    system: Orchestrator,
+    advisory: Orchestrator,
     parts: Vec<Part>,
 }
 
 impl Trees {
-    /// The ground of these trees; `orchestrator` is one with a workspace of its own.
-    pub fn new(orchestrator: Orchestrator, parts: Vec<Part>) -> Self {
-        Self { orchestrator, parts }
+    /// The ground of these trees, for the system that the settings name.
+    ///
+    /// # Errors
+    /// When its profile cannot be used; the text names it.
+    pub fn new(config: &Run4Config, parts: Vec<Part>) -> Result<Self, String> {
+        let mut advisory = Orchestrator::named(config, "advisory")?;
+        advisory.set("quality_gate.layer3_scanners", serde_json::json!([]));
+        Ok(Self { system: Orchestrator::named(config, "trees")?, advisory, parts })
     }
 
     fn builder(&self) -> &Builder {
-        self.orchestrator.builder()
+        self.system.builder()
     }
 
     fn part(&self, name: &str) -> Result<&Part, Failure> {
@@ -88,10 +97,12 @@ impl Trees {
         found.ok_or_else(|| Failure::broken(format!("there is no tree of {name}")))
     }
 
-    /// What all scans find in these parts, by part.
-    async fn scan(&self, parts: &[&Part]) -> Result<Vec<(String, Violation)>, Failure> {
-        let mut found = self.gate(parts).await?;
-        for part in parts.iter().filter(|part| part.is_service()) {
+    /// What all scans find, by part.
+    async fn scan(&self) -> Result<Vec<(String, Violation)>, Failure> {
+        let mut found = self.gate(&self.system, LAYERS[2]).await?;
+        // After a layer 3 that failed there is no layer 4: it is asked for by itself.
+        found.extend(self.gate(&self.advisory, LAYERS[3]).await?);
+        for part in self.parts.iter().filter(|part| part.is_service()) {
             let own = self.builder().scan(&part.tree, &part.tree.join("contracts"), Thorough).await?;
             found.extend(own.into_iter().map(|violation| (part.name.clone(), violation)));
         }
@@ -99,28 +110,31 @@ impl Trees {
         Ok(found)
     }
 
-    /// What the quality gate says of copies of the trees.
-    async fn gate(&self, parts: &[&Part]) -> Result<Vec<(String, Violation)>, Failure> {
-        let workspace = self.orchestrator.workspace();
+    /// What one layer of the quality gate says of copies of the trees.
+    async fn gate(&self, orchestrator: &Orchestrator, layer: &str) -> Result<Vec<(String, Violation)>, Failure> {
+        let workspace = orchestrator.workspace();
         if workspace.root().join("builds").exists() {
             std::fs::remove_dir_all(workspace.root().join("builds"))?;
         }
         let mut input = GateInput::new().contract_tests(1, 1);
-        for part in parts {
+        for part in &self.parts {
             tree::copy(&part.tree, &workspace.build(&part.name))?;
             input = input.service(&part.name, &serde_json::json!({}));
         }
         input.write(workspace)?;
-        let outcome = self.orchestrator.run(&["verify"]).await?;
+        let outcome = orchestrator.run(&["verify"]).await?;
         if !matches!(outcome.code, Some(0 | 1)) {
             return Err(Failure::fail(format!("the gate ended with {:?}: {}", outcome.code, outcome.stderr.trim())));
         }
         let report = GateReport::read(workspace)?;
-        let violations = report.violations().into_iter().map(|it| {
+        if report.layer(layer)["verdict"] == "skipped" || report.layer(layer)["verdict"].is_null() {
+            return Err(Failure::fail(format!("the gate has not looked: {layer} was skipped")));
+        }
+        let violations = report.violations_of(layer).into_iter().map(|it| {
             let (code, severity, file, line) = (it.code, it.severity, it.place, it.line);
             (it.service, Violation { code, severity, file, line, message: it.message })
         });
-        let is_service = |name: &str| parts.iter().any(|part| part.name == name && part.is_service());
+        let is_service = |name: &str| self.parts.iter().any(|part| part.name == name && part.is_service());
         // What a service lacks, infrastructure need not have.
         Ok(violations.filter(|(name, violation)| violation.line > 0 || is_service(name)).collect())
     }
@@ -128,7 +142,9 @@ impl Trees {
     fn symptom(part: &str, violation: &Violation) -> Symptom {
         let is_infrastructure = part == INFRASTRUCTURE;
         Scanned {
+            by: By::Scan,
             component: part,
+            target: part,
             system: if is_infrastructure { System::Integration } else { System::Build2 },
             evidence: "found by a scan from outside the builder (scan probe, quality gate)",
             reproduction: &format!("the scan probe, or `verify` of the orchestrator, on the tree of {part}"),
@@ -167,11 +183,7 @@ impl Trees {
             health: None,
             artifacts: unseen(),
         };
-        let score = system_score(&terms);
-        let measured = || score.lines.iter().filter(|line| line.figure.is_some());
-        let weight: f64 = measured().map(|line| line.weight).sum();
-        let points: f64 = measured().filter_map(|line| line.points).sum();
-        Ok((weight > 0.0).then(|| 100.0 * points / weight))
+        Ok(system_score(&terms).of_measured())
     }
 
     async fn repair(&self, part: &Part, instructions: &Path) -> Result<(Option<f64>, String), Failure> {
@@ -204,8 +216,7 @@ pub const INFRASTRUCTURE: &str = "infrastructure";
 
 impl Ground for Trees {
     async fn look(&self) -> Result<Look, Failure> {
-        let parts: Vec<&Part> = self.parts.iter().collect();
-        let found = self.scan(&parts).await?;
+        let found = self.scan().await?;
         let tests = self.own_tests();
         let score = self.score(&tests, found.len())?;
         let hit = |(part, violation): &(String, Violation)| Hit {
@@ -224,16 +235,21 @@ impl Ground for Trees {
         })
     }
 
-    async fn look_again(&self, keys: &BTreeSet<String>) -> Result<Look, Failure> {
-        let concerned = |part: &&Part| keys.iter().any(|key| key.starts_with(&format!("scan {} ", part.name)));
-        let parts: Vec<&Part> = self.parts.iter().filter(concerned).collect();
-        let found = self.scan(&parts).await?;
-        let symptoms = found.iter().map(|(part, violation)| Self::symptom(part, violation)).collect();
-        Ok(Look { symptoms, ..Look::default() })
+    /// All trees are scanned: some scans compare services with each other.
+    async fn gone(&self, keys: &BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+        let scanned: Vec<String> = self.parts.iter().map(|part| format!("scan {} ", part.name)).collect();
+        let asked = keys.iter().filter(|key| scanned.iter().any(|part| key.starts_with(part)));
+        let asked: BTreeSet<String> = asked.cloned().collect();
+        if asked.is_empty() {
+            return Ok(asked);
+        }
+        let found = self.scan().await?;
+        let seen: BTreeSet<_> = found.iter().map(|(part, violation)| Self::symptom(part, violation).key).collect();
+        Ok(asked.difference(&seen).cloned().collect())
     }
 
-    fn has_means(&self, target: &str) -> bool {
-        self.part(target).is_ok()
+    fn turn(&self, target: &str) -> Option<u8> {
+        self.part(target).is_ok().then_some(0)
     }
 
     async fn apply(&self, target: &str, instructions: &Path) -> Result<Applied, Failure> {

@@ -113,7 +113,7 @@ fn passes(fix: &FixHistory) -> String {
                 number(figures.pass_number),
                 pass.started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
                 figures.seconds.map_or_else(|| NOT_MEASURED.to_owned(), span),
-                figures.cost.map_or_else(|| NOT_MEASURED.to_owned(), |cost| format!("{cost:.2} USD, metered")),
+                cost(pass),
                 number(figures.targeted),
                 number(figures.applied),
                 number(figures.resolved),
@@ -129,6 +129,16 @@ fn passes(fix: &FixHistory) -> String {
             ]
         }),
     )
+}
+
+/// What a pass cost; a sum that lacks something says so.
+fn cost(pass: &Pass) -> String {
+    let unknown = pass.applied_by.values().any(|applied| !matches!(applied, Applied::Done { cost: Some(_), .. }));
+    match pass.figures.cost {
+        None => NOT_MEASURED.to_owned(),
+        Some(cost) if unknown => format!("at least {cost:.2} USD, metered"),
+        Some(cost) => format!("{cost:.2} USD, metered"),
+    }
 }
 
 /// Who was told what in each pass, and what they changed.
