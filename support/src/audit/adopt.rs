@@ -8,8 +8,8 @@ use super::{AuditError, Manifest, Run};
 /// What a run of M1 to M4 leaves beside records and results.
 const OUTPUTS: [&str; 3] = ["m4_builder_outputs", "pipeline", "m2_mcp_results.json"];
 
-/// Moves records, results and outputs of the sealed bundle `fresh` into `bundle`, each binary and
-/// milestone in the place of what is there, and seals it; `fresh` is gone then.
+/// Moves records, results and outputs of the sealed bundle `fresh` into `bundle` with their seals,
+/// each binary and milestone in the place of what is there; `fresh` is gone then.
 ///
 /// # Errors
 /// When a manifest cannot be used, or the file system's own; begin again with another `fresh`.
@@ -41,7 +41,8 @@ pub fn adopt(bundle: &Path, fresh: &Path) -> Result<(), AuditError> {
     // With their seals: what changed since must not pass for what their tests have seen.
     let sealed = theirs.evidence.into_iter().filter(|(path, _)| path != super::bundle::LISTING);
     own.evidence.extend(sealed);
-    own.seal(bundle)?;
+    // Nothing else is sealed here: the ledger of the fix passes is still being written.
+    own.save(bundle)?;
     Ok(fs::remove_dir_all(fresh)?)
 }
 
@@ -72,6 +73,7 @@ mod tests {
             Counts, judge,
             sample::{Bundle, promises},
         },
+        fix_pass::ledger::Ledger,
         verdict::Status,
     };
     use pretty_assertions::assert_eq;
@@ -106,8 +108,13 @@ mod tests {
         for name in ["manifest.json", "evidence", "junit"] {
             fs::rename(later.path(name), place.join(name)).expect("moved");
         }
+        let mut ledger = Ledger::new("session-1");
+        ledger.save(&first.path("")).expect("written");
         adopt(&first.path(""), &place).expect("adopted");
         assert!(!place.exists());
+        ledger.notes.push("written while the fix passes go on".into());
+        ledger.save(&first.path("")).expect("written");
+        Manifest::load(&first.path("")).expect("usable").finish(&first.path("")).expect("sealed");
         let audit = judge(&first.path(""), Manifest::load(&first.path("")).expect("readable"), &promises());
         let audit = audit.expect("audited");
         assert_eq!(audit.problems, []);
