@@ -11,7 +11,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use support::{
     audit::{
-        Audit, Colour, Counted, Input, Problem, Traced,
+        Audit, Colour, Counted, Flow, Input, Problem, Traced,
         scoring::{IntegrationTerms, Rate, SystemTerms, Term, aggregate, integration_score, system_score},
         write_report,
     },
@@ -490,6 +490,40 @@ fn r4_m6_006_interface_matrix_colours(
     evidence.check_eq("the colour", tool.map(|tool| tool.colour), Some(promised))?;
     let other = audit.coverage.iter().find(|tool| tool.tool == "decompose");
     evidence.check_eq("a tool nobody called", other.map(|tool| tool.colour), Some(Colour::Red))
+}
+
+/// R4-M6-007: each data flow and error path stands in its table with whether it was tested, its
+/// colour and its evidence: GREEN when all of it passed, RED when something failed or nothing ran.
+#[rstest]
+fn r4_m6_007_flow_table(mut bundle: HandMadeBundle, evidence: Evidence) -> Verdict {
+    bundle.passed("b1_03_architect_decompose", vec![])?;
+    bundle.failed("b1_04_contract_validation")?;
+    bundle.passed("r4_m6_007_e1_architect_times_out", vec![])?;
+    bundle.seal()?;
+    let audit = bundle.audit()?;
+    let flows = &audit.flows;
+    let sizes = [&flows.data, &flows.errors, &flows.application, &flows.dark_corners].map(Vec::len);
+    evidence.check_eq("rows of the four tables", sizes, [10, 7, 5, 6])?;
+    let row = |flow: &Flow| (flow.key.clone(), flow.tested, flow.colour);
+    let told: Vec<_> = flows.data[..3].iter().chain(&flows.errors[..2]).map(row).collect();
+    let promised = [
+        ("1", true, Colour::Green),
+        ("2", true, Colour::Red),
+        ("3", false, Colour::Red),
+        ("E1", true, Colour::Green),
+        ("E2", false, Colour::Red),
+    ];
+    evidence.check_eq(
+        "what is said of them",
+        told,
+        promised.map(|(key, tested, colour)| (key.to_owned(), tested, colour)).to_vec(),
+    )?;
+    let report = std::fs::read_to_string(write_report(&audit, bundle.path())?)?;
+    for (title, proof) in [("PRD to service map", "B1-03 PASS"), ("service map to contracts", "B1-04 FAIL")] {
+        let stands = report.lines().any(|line| line.contains(title) && line.contains(proof));
+        evidence.check(&format!("{title} stands in the report with its evidence"), stands, proof)?;
+    }
+    Ok(())
 }
 
 /// The three HTTP twins of Build 1 and the server of each.

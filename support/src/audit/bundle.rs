@@ -2,7 +2,7 @@
 //! rests on (DESIGN "Report").
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs, io,
     path::{Component, Path},
 };
@@ -191,9 +191,9 @@ impl Manifest {
     /// The file system's own.
     pub fn seal(&mut self, bundle: &Path) -> io::Result<()> {
         for path in self.present_files(bundle)? {
-            if !self.evidence.contains_key(&path) {
-                let hash = digest(&fs::read(bundle.join(&path))?);
-                self.evidence.insert(path, hash);
+            if let Entry::Vacant(unsealed) = self.evidence.entry(path) {
+                let hash = digest(&fs::read(bundle.join(unsealed.key()))?);
+                unsealed.insert(hash);
             }
         }
         self.save(bundle)

@@ -238,11 +238,12 @@ fn judge(bundle: &Path, manifest: Manifest, promises: &Promises) -> Result<Audit
     let scores = measures.scores();
     let signs = Signs { matrix: &promises.matrix, rows: &rows, tests: &tests, noticed: &observations.noticed };
     let (ledger, found) = read_ledger(&manifest, bundle)?;
+    // Without a ledger that can be trusted nobody knows whether there was nothing to fix.
+    let complete = found.is_none() && observations.phases.len() == measures::PHASES;
     problems.extend(found);
     let symptoms = signs.symptoms();
     let (findings, full) = findings::catalogue(&symptoms, ledger.as_ref());
     problems.extend(full.map(|_| Problem::CatalogueFull));
-    let complete = observations.phases.len() == measures::PHASES;
     let fix = FixHistory::of(ledger.as_ref(), &findings, complete);
     let seen = Seen {
         scores: &scores,
