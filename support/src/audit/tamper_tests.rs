@@ -12,15 +12,21 @@ use super::{
     sample::{Bundle, promises},
     *,
 };
-use crate::tree;
+use crate::{fix_pass::regressions::Snapshot, tree};
 
 const RECORD: &str = "evidence/m2_mcp_wiring/b1_19_architect_cross_ref.json";
 const OTHER: &str = "evidence/m2_mcp_wiring/r4_m2_004_ten_calls.json";
 const JUNIT: &str = "junit/m2.xml";
 
-/// A bundle on which nothing is wrong: all that needs no containers has passed.
+const SNAPSHOT: &str = "m5_fix_snapshots/fix_pass_1_before.json";
+
+/// A bundle on which nothing is wrong: all that needs no containers has passed, and the fix passes
+/// have looked.
 fn whole() -> Bundle {
-    Bundle::green().listing(&[("b1_19_architect_cross_ref", true), ("r4_m2_004_ten_calls", true)]).seal()
+    let bundle = Bundle::green().listing(&[("b1_19_architect_cross_ref", true), ("r4_m2_004_ten_calls", true)]);
+    Ledger::new("session-1").save(&bundle.path("")).expect("written");
+    crate::atomic::write_json(&bundle.path(SNAPSHOT), &Snapshot::default()).expect("written");
+    bundle.seal()
 }
 
 fn replace(path: &Path, from: &str, to: &str) {
@@ -80,6 +86,10 @@ type Tamper = fn(&Path);
 #[case::results_added(|bundle: &Path| fs::write(bundle.join("junit/m9.xml"), "<x/>").expect("written"), "not listed: junit/m9.xml")]
 #[case::listing_removed(|bundle: &Path| remove(bundle, "listing.json"), "missing: listing.json")]
 #[case::listing_altered(|bundle: &Path| replace(&bundle.join("listing.json"), "matches", "mismatch"), "altered: listing.json")]
+#[case::ledger_removed(|bundle: &Path| remove(bundle, ledger::FILE_NAME), "missing: m5_fix_passes.json")]
+#[case::ledger_altered(|bundle: &Path| replace(&bundle.join(ledger::FILE_NAME), "discover", "ended"), "altered: m5_fix_passes.json")]
+#[case::snapshot_removed(|bundle: &Path| remove(bundle, SNAPSHOT), "missing: m5_fix_snapshots/fix_pass_1_before.json")]
+#[case::snapshot_altered(|bundle: &Path| replace(&bundle.join(SNAPSHOT), "{", "{ "), "altered: m5_fix_snapshots/fix_pass_1_before.json")]
 #[case::hash_altered(|bundle: &Path| change_manifest(bundle, |it| it["evidence"][RECORD] = json!("0".repeat(64))), "altered: evidence/m2_mcp_wiring/b1_19_architect_cross_ref.json")]
 #[case::hash_removed(|bundle: &Path| change_manifest(bundle, |it| drop(it["evidence"].as_object_mut().and_then(|it| it.remove(RECORD)))), "not listed: evidence/m2_mcp_wiring/b1_19_architect_cross_ref.json")]
 #[case::hashes_removed(|bundle: &Path| change_manifest(bundle, |it| it["evidence"] = json!({})), "not listed: junit/m2.xml")]
