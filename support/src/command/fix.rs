@@ -292,7 +292,7 @@ impl Ground for Bundle<'_> {
             Status::Broken(_) | Status::Untestable(_) | Status::Untested(_) => None,
         });
         look.tests.extend(judged);
-        // Of what M1 to M4 measure, and only when they have seen the last repair.
+        // By what M1 to M4 measure, and only when they have seen the last repair.
         look.score = if self.unseen.get() { None } else { audit.scores.of_measured() };
         Ok(look)
     }
