@@ -115,6 +115,22 @@ impl Bus {
         self.ask(&words).await.map(drop)
     }
 
+    /// Waits until [`Bus::is_handled`] was true once, for at most `limit`; tells whether it was. Once is
+    /// enough: what others send afterwards is on the same streams.
+    ///
+    /// # Errors
+    /// As [`Bus::is_handled`].
+    pub async fn is_handled_within(&self, address: &str, limit: Duration) -> Result<bool, Failure> {
+        let begun = tokio::time::Instant::now();
+        while !self.is_handled(address).await? {
+            if begun.elapsed() >= limit {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        Ok(true)
+    }
+
     /// Whether every group has been given, and has done with, everything on the streams of a
     /// channel. False while no group is there.
     ///
