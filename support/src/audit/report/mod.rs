@@ -93,7 +93,10 @@ pub(super) fn render(audit: &Audit, base: &str) -> io::Result<String> {
 /// The report `markdown` as a page, with its charts.
 pub(super) fn page(audit: &Audit, markdown: &str) -> io::Result<String> {
     let passes = audit.fix.iter().flat_map(|fix| &fix.passes);
-    let points: Vec<_> = passes.map(|pass| Point { pass: pass.figures.pass_number, value: pass.convergence }).collect();
+    // Before the first pass all of the first catalogue is there.
+    let start = passes.clone().next().map(|_| Point { pass: 0, value: 0.0 });
+    let later = passes.map(|pass| Point { pass: pass.figures.pass_number, value: pass.convergence });
+    let points: Vec<_> = start.into_iter().chain(later).collect();
     html::page(markdown, charts::all(audit, &points)?)
 }
 
