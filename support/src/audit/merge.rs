@@ -17,7 +17,8 @@ use super::{
 use crate::tree;
 
 /// What of a bundle tells of one run of the pipeline, and is taken whole from the part that has it.
-const WHOLE: [&str; 4] = ["pipeline", "m4_builder_outputs", "m5_fix_snapshots", "m2_mcp_results.json"];
+const WHOLE: [&str; 5] =
+    ["pipeline", "m4_builder_outputs", "m5_fix_snapshots", "m5_fix_instructions", "m2_mcp_results.json"];
 
 /// Why bundles cannot be one.
 #[derive(Debug, thiserror::Error)]
