@@ -94,6 +94,12 @@ pub(super) async fn phase(bundle: &Path, session: &nextest::Session<'_>, state: 
 
 /// The process of [`phase`].
 pub(super) fn run() -> Outcome {
+    // Logs are named after the thread, as those of tests are.
+    let thread = std::thread::Builder::new().name("fix_passes".into()).spawn(fix_passes)?;
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn fix_passes() -> Outcome {
     let config = super::settings()?;
     let (bundle, session) = (workspace::bundle(), workspace::session_id());
     let limits = Limits {

@@ -174,8 +174,15 @@ mod tests {
         assert_ne!(one, two);
         let name = one.root().file_name().expect("a name").to_string_lossy().into_owned();
         assert!(name.starts_with("b305clicomma-") && name.len() == 19, "{name}");
+        let pipelines = one.root().parent().expect("a folder").to_path_buf();
         for workspace in [one, two] {
             std::fs::remove_dir(workspace.root()).expect("empty");
+        }
+        // The folders above are the session's, which may have others below them.
+        for folder in [pipelines.as_path(), pipelines.parent().expect("a folder")] {
+            if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
+                std::fs::remove_dir(folder).expect("empty");
+            }
         }
     }
 
