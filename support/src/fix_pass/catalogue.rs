@@ -221,7 +221,7 @@ impl Catalogue {
     }
 
     fn next_id(&self) -> Result<FindingId, CatalogFull> {
-        self.entries.last().map_or(Ok(FindingId::FIRST), |last| last.finding.finding_id.next())
+        FindingId::after(self.entries.iter().map(|entry| entry.finding.finding_id))
     }
 
     /// The findings that are still there.

@@ -129,6 +129,14 @@ impl FindingId {
     const LAST: u16 = 999;
     const PREFIX: &str = "FINDING-";
 
+    /// The id of the next finding beside `known`: highest plus one, whatever gaps there are.
+    ///
+    /// # Errors
+    /// When `FINDING-999` is among them (D-127).
+    pub fn after(known: impl IntoIterator<Item = Self>) -> Result<Self, CatalogFull> {
+        known.into_iter().max().map_or(Ok(Self::FIRST), Self::next)
+    }
+
     /// The id after this one.
     ///
     /// # Errors

@@ -212,14 +212,6 @@ impl Run4State {
         self.interrupted = true;
         self.interrupt_reason = reason.into();
     }
-
-    /// The id of the next finding: highest plus one, whatever gaps there are.
-    ///
-    /// # Errors
-    /// When the catalogue already holds `FINDING-999` (D-127).
-    pub fn next_finding_id(&self) -> Result<FindingId, CatalogFull> {
-        self.defect_catalog.iter().map(|finding| finding.finding_id).max().map_or(Ok(FindingId::FIRST), FindingId::next)
-    }
 }
 
 fn milestone_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {

@@ -304,13 +304,18 @@ fn a_failure_is_recorded_and_is_no_interruption() {
 #[case::three_digits(&["FINDING-099"], "FINDING-100")]
 fn the_next_finding_follows_the_highest(#[case] present: &[&str], #[case] expected: &str) {
     let state = Run4State { defect_catalog: present.iter().map(|id| finding(id)).collect(), ..Run4State::new() };
-    assert_eq!(state.next_finding_id().map(|id| id.to_string()).as_deref(), Ok(expected));
+    assert_eq!(
+        FindingId::after(state.defect_catalog.iter().map(|finding| finding.finding_id))
+            .map(|id| id.to_string())
+            .as_deref(),
+        Ok(expected)
+    );
 }
 
 #[test]
 fn a_full_catalogue_is_an_error() {
     let state = Run4State { defect_catalog: vec![finding("FINDING-999")], ..Run4State::new() };
-    assert_eq!(state.next_finding_id(), Err(CatalogFull));
+    assert_eq!(FindingId::after(state.defect_catalog.iter().map(|finding| finding.finding_id)), Err(CatalogFull));
 }
 
 fn time() -> impl Strategy<Value = DateTime<Utc>> {
