@@ -29,7 +29,7 @@ use crate::{
     },
     matrix::displayed_name,
     session::{Watch, start_supervisor},
-    state::Run4State,
+    state::{FindingId, Run4State},
     sut::{Build, Place, Profile, probe},
     tree,
     verdict::{Failure, Status},
@@ -168,13 +168,8 @@ impl<'c> Bundle<'c> {
     fn new(config: &'c Run4Config, bundle: &Path) -> Result<Self, Problem> {
         let profile = Profile::of(config).map_err(Problem::usage)?;
         let trees = trees(config, &profile, &bundle.join(BUILDER_OUTPUTS))?;
-        let is_build = |target: &String| command_of(target).is_some();
         let ledger = Ledger::load(bundle).map_err(verify::unreadable)?;
-        let current = ledger.iter().filter_map(|ledger| ledger.current.as_ref());
-        // Somebody who was awaited has been at work, or a command was.
-        let stale = current.flat_map(|current| current.items.keys()).any(is_build);
-        let earlier = ledger.iter().flat_map(|ledger| &ledger.passes).flat_map(|pass| pass.items.keys()).any(is_build);
-        let [stale, builds_changed, unseen] = [stale, stale || earlier, false].map(Cell::new);
+        let [stale, builds_changed, unseen] = worked_on(ledger.as_ref()).map(Cell::new);
         Ok(Self { config, bundle: bundle.to_path_buf(), profile, trees, stale, builds_changed, unseen })
     }
 
@@ -269,6 +264,18 @@ fn trees(config: &Run4Config, profile: &Profile, folder: &Path) -> Result<Option
         true => Ok(None),
         false => Trees::new(config, parts).map(Some).map_err(unusable),
     }
+}
+
+/// What a run that is resumed has worked on before: whether a Build may be another one since its
+/// tests ran, whether one ever was, and whether the tests have not seen the last repair. A pass is
+/// about Builds or about trees.
+fn worked_on(ledger: Option<&Ledger>) -> [bool; 3] {
+    let of_builds = |items: &BTreeMap<String, Vec<FindingId>>| items.keys().any(|target| command_of(target).is_some());
+    let passes = ledger.into_iter().flat_map(|ledger| &ledger.passes).map(|pass| &pass.items);
+    let current = ledger.and_then(|ledger| ledger.current.as_ref()).map(|current| &current.items);
+    let all: Vec<bool> = passes.chain(current).map(of_builds).collect();
+    // Somebody who was awaited has been at work, or a command was.
+    [current.is_some_and(of_builds), all.contains(&true), all.last() == Some(&false)]
 }
 
 /// The manifest key of the command that repairs `target`, when it is a Build or the integration.
@@ -408,8 +415,54 @@ pub(super) fn is_open(bundle: &Path) -> Result<bool, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        fix_pass::{
+            convergence::Open,
+            ledger::{Current, Pass},
+        },
+        state::FixPass,
+    };
     use pretty_assertions::assert_eq;
     use rstest::rstest;
+
+    #[rstest]
+    #[case::nothing(&[], None, [false, false, false])]
+    #[case::waited_for_a_build(&[], Some("build1"), [true, true, false])]
+    #[case::in_the_middle_of_a_service(&[], Some("auth-service"), [false, false, true])]
+    #[case::a_build_then_a_service(&["build1", "auth-service"], None, [false, true, true])]
+    #[case::a_service_then_a_build(&["auth-service", "build1"], None, [false, true, false])]
+    fn a_resumed_run_knows_what_it_has_worked_on(
+        #[case] passes: &[&str],
+        #[case] current: Option<&str>,
+        #[case] known: [bool; 3],
+    ) {
+        let mut ledger = Ledger::new("session");
+        let items = |target: &str| BTreeMap::from([(target.to_owned(), vec![FindingId::FIRST])]);
+        let pass = |target: &&str| {
+            let (figures, items, started_at) = (FixPass::default(), items(target), chrono::Utc::now());
+            let (applied_by, fixed, broken) = Default::default();
+            Pass {
+                figures,
+                started_at,
+                items,
+                applied_by,
+                fixed,
+                broken,
+                discovered: Open::default(),
+                convergence: 0.0,
+            }
+        };
+        ledger.passes = passes.iter().map(pass).collect();
+        ledger.current = current.map(|target| Current {
+            number: 1,
+            started_at: chrono::Utc::now(),
+            items: items(target),
+            applied: BTreeMap::new(),
+            resolved: Vec::new(),
+            taken_up: true,
+        });
+        assert_eq!(worked_on(Some(&ledger)), known);
+    }
 
     #[rstest]
     #[case::tests(
