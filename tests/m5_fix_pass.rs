@@ -10,6 +10,7 @@ use std::{
 use rstest::rstest;
 use serde_json::json;
 use support::{
+    audit::write_report,
     config::{
         BuilderDepth::{Quick, Thorough},
         Run4Config,
@@ -478,15 +479,15 @@ fn instructions_are_exact(home: &Path, ledger: &Ledger, evidence: &Evidence) -> 
 /// one that fixes nothing by the effectiveness rule, and any by the budget; each says so, and no
 /// loop calls that a success.
 #[rstest]
-#[case::breaks("breaks", PLENTY, Stop::RegressionRate, 2)]
-#[case::fixes_nothing("idles", PLENTY, Stop::Effectiveness, 2)]
-#[case::costs_too_much("idles", Limits { budget: Some(0.2), ..PLENTY }, Stop::Budget, 1)]
+#[case::breaks("breaks", PLENTY, (Stop::RegressionRate, 2))]
+#[case::fixes_nothing("idles", PLENTY, (Stop::Effectiveness, 2))]
+#[case::costs_too_much("idles", Limits { budget: Some(0.2), ..PLENTY }, (Stop::Budget, 1))]
 #[tokio::test]
 async fn r4_m5_005_bad_builders_are_stopped(
     #[case] habit: &str,
     #[case] limits: Limits,
-    #[case] promised: Stop,
-    #[case] passes: usize,
+    #[case] (promised, passes): (Stop, usize),
+    bundle: HandMadeBundle,
     config: Run4Config,
     builder: Builder,
     evidence: Evidence,
@@ -498,7 +499,12 @@ async fn r4_m5_005_bad_builders_are_stopped(
     let ledger = FixLoop::open(&ground, &home, limits, "the session").map_err(Failure::fail)?.run().await?;
     evidence.observe("ledger", &ledger)?;
     evidence.check_eq("why it ended", ledger.stop, Some(promised))?;
-    evidence.check("it says so", !promised.words().is_empty(), promised.words())?;
+    ledger.save(bundle.path())?;
+    bundle.seal()?;
+    let report = std::fs::read_to_string(write_report(&bundle.audit()?, bundle.path())?)?;
+    let history = report.split("## 5. Fix Pass History").nth(1).unwrap_or_default();
+    let said = format!("**NOT_CONVERGED**: {}. Passes: {passes}.", promised.words());
+    evidence.check("the report says so", history.contains(&said), said)?;
     evidence.check_eq("passes", ledger.passes.len(), passes)?;
     evidence.check_eq("the verdict", ledger.verdict(), FixVerdict::NotConverged)?;
     let figures = &ledger.passes[0].figures;
